@@ -1,0 +1,79 @@
+# Needs GNU make and a Python of at least 3.11; everything else is installed into .venv.
+
+BIN := .venv/bin
+# Changes whenever what is installed must change.
+STAMP := .venv/installed
+LOCK := env -u PIP_FIND_LINKS UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet --upgrade \
+	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-emit-package withdrawal-gate
+
+# The first Python on the PATH that is new enough and can make a virtual environment.
+PYTHON_FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+
+define HELP
+make install   make .venv with everything the project needs
+make demo      the whole flow on a real broker, with a verdict
+make up        run broker and worker until Ctrl-C, to press and request by hand
+make test      lint, types and tests
+make bench     benchmarks; ARGS="..." is passed on
+make lint      lint and types only
+make format    rewrite the code in the project's format
+make lock      resolve the requirements anew
+make clean     remove what install, tests and builds made
+endef
+
+.PHONY: help install demo up test bench lint format lock clean
+
+help:
+	$(info $(HELP))
+	@:
+
+install: $(STAMP)
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@for python in $(PYTHONS); do \
+		if "$$python" -c '$(PYTHON_FITS)' >/dev/null 2>&1; then found="$$python"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "make: no Python >= 3.11 with the venv and ensurepip modules is on the PATH" \
+			"(Debian and Ubuntu: apt-get install python3 python3-venv)" >&2; \
+		exit 1; \
+	fi; \
+	echo "making .venv with $$("$$found" --version)" >&2; \
+	"$$found" -m venv --clear .venv
+	@echo "installing the locked requirements (about a minute the first time, 370 MB on disk)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@echo "installing withdrawal-gate" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install
+	@$(BIN)/withdrawal-gate demo
+
+up: install
+	@$(BIN)/withdrawal-gate demo --keep
+
+test: lint
+	$(BIN)/pytest
+
+bench: install
+	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install
+	@echo "resolving requirements.txt and requirements-dev.txt" >&2
+	@$(LOCK) --output-file requirements.txt >/dev/null
+	@$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist withdrawal_gate.egg-info
+	find schemas streams tests -name __pycache__ -prune -exec rm -rf {} +

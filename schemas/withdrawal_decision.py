@@ -1,0 +1,79 @@
+"""What the gate says of a withdrawal, as it stands in `withdrawal-decision`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOPIC = "withdrawal-decision"
+TRACE_HEADER = "traceparent"
+
+
+class Verdict(StrEnum):
+    """What the withdrawal engine is to do."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Why a withdrawal was rejected, the first that applies."""
+
+    INVALID_REQUEST = "invalid_request"
+    ACCOUNT_FROZEN = "account_frozen"
+
+
+def encode_decision(  # noqa: PLR0913  (the record's fields, each by name)
+    *,
+    withdrawal_id: str,
+    account_id: str,
+    reason: Reason | None,
+    frozen_until: str | None,
+    press_id: str | None,
+    decided_at: str,
+    valid_until: str | None,
+    source: str,
+    freeze_view: str,
+    request: bytes | None,
+) -> bytes:
+    """Write a decision; `request` is the record's value as it came, None when it can't be repeated.
+
+    Times are RFC 3339. `source` is `withdrawal-request:<partition>:<offset>`, `freeze_view` is
+    `<partition>:<end offset>` of every `panic-button` partition, joined by commas.
+    """
+    return orjson.dumps(
+        {
+            "withdrawal_id": withdrawal_id,
+            "account_id": account_id,
+            "decision": "approved" if reason is None else "rejected",
+            "reason": reason,
+            "frozen_until": frozen_until,
+            "press_id": press_id,
+            "decided_at": decided_at,
+            "valid_until": valid_until,
+            "source": source,
+            "freeze_view": freeze_view,
+            "request": None if request is None else orjson.Fragment(request),
+        }
+    )
+
+
+def write_freeze_view(applied: Mapping[int, int]) -> str:
+    """Write the end offsets that were applied, partition by partition: `0:41,1:7`."""
+    return ",".join(f"{partition}:{offset}" for partition, offset in sorted(applied.items()))
+
+
+def source_offset(source: object, topic: str, partition: int) -> int | None:
+    """Return the offset in a `source` of that topic and partition, None when it names another place."""
+    if not isinstance(source, str):
+        return None
+    found_topic, _, place = source.partition(":")
+    found_partition, _, offset = place.partition(":")
+    if found_topic != topic or found_partition != str(partition) or not offset.isdecimal():
+        return None
+    return int(offset)

@@ -1,0 +1,98 @@
+"""HTTP on `GATE_HTTP`: probes, metrics and the look-up of a freeze. Reads only: there is no method that writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, rfc3339
+from streams.rule import is_frozen
+
+if TYPE_CHECKING:
+    from streams.broker_clock import BrokerClock
+    from streams.freeze_table import FreezeTable
+    from streams.health import Health
+    from streams.metrics import Metrics
+    from streams.rule import Freeze
+    from streams.settings import Settings
+
+
+class Served(Protocol):
+    """What the endpoints show."""
+
+    clock: BrokerClock
+    health: Health
+    metrics: Metrics
+    # None until the data folder is open.
+    table: FreezeTable | None
+
+
+def endpoints(served: Served) -> web.Application:
+    """Return the web application."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        # That this answers says that the event loop turns. Dependencies are none of a liveness probe's business.
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        problems = served.health.problems
+        ready = not any(problems.values())
+        lines = [f"[{'-' if problem else '+'}] {check}: {problem or 'ok'}" for check, problem in problems.items()]
+        shown = lines if "verbose" in request.query or not ready else []
+        return web.Response(
+            status=200 if ready else 503, text="\n".join([*shown, "ready" if ready else "not ready", ""])
+        )
+
+    async def metrics(_request: web.Request) -> web.Response:
+        body = generate_latest(served.metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def freeze(request: web.Request) -> web.Response:
+        account_id = request.match_info["account_id"]
+        if len(account_id) > ACCOUNT_ID_MAX_CHARACTERS:
+            return _json(400, {"error": f"account_id has more than {ACCOUNT_ID_MAX_CHARACTERS} characters"})
+        try:
+            found = served.table.get(account_id) if served.table is not None else None
+        except UnicodeEncodeError:
+            return _json(400, {"error": "account_id is not UTF-8"})
+        if found is not None and is_frozen(found.frozen_until_ms, served.clock.known_ms()):
+            return _json(200, describe_freeze(account_id, found))
+        if not served.health.ready:
+            return _json(503, {"error": "this worker's freeze table is not current; see /readyz"})
+        return _json(404, {"account_id": account_id, "frozen": False})
+
+    application = web.Application(client_max_size=1_024)
+    application.router.add_get("/livez", livez)
+    application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", metrics)
+    application.router.add_get("/freezes/{account_id}", freeze)
+    return application
+
+
+def describe_freeze(account_id: str, freeze: Freeze) -> dict[str, object]:
+    """Return what support may see of a freeze in force."""
+    return {
+        "account_id": account_id,
+        "frozen": True,
+        "frozen_since": rfc3339(freeze.frozen_since_ms),
+        "frozen_until": rfc3339(freeze.frozen_until_ms),
+        "press_id": freeze.press_id,
+        "asked_seconds": freeze.asked_seconds,
+        "applied_seconds": freeze.applied_seconds,
+        "adjusted": freeze.adjusted,
+    }
+
+
+def _json(status: int, body: dict[str, object]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+
+
+async def serve(served: Served, settings: Settings) -> web.AppRunner:
+    """Start serving; the caller calls `cleanup` on what is returned. OSError when the address can't be had."""
+    runner = web.AppRunner(endpoints(served), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, *settings.http).start()
+    return runner

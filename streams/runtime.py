@@ -1,0 +1,206 @@
+"""The worker's parts, the threads they run in, and the three loops that feed the agents.
+
+librdkafka and RocksDB block, so each role has a thread of its own and the event loop only hands batches over. One batch
+at a time passes through an agent's channel, which is the back-pressure. An error that a role can't handle ends the
+process before a commit: nothing is skipped, the supervisor starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from confluent_kafka import KafkaException
+
+from schemas import dead_letter, freeze_status, panic_button, withdrawal_decision, withdrawal_request
+from schemas.topics import REQUEST_RETENTION_MS
+from streams.announce import Announce
+from streams.barrier import Barrier
+from streams.broker_clock import BrokerClock
+from streams.checks import require_sound_topics
+from streams.decided_ids import DecidedIds
+from streams.exactly_once import ExactlyOnce
+from streams.follow import Follow
+from streams.freeze_table import FreezeTable
+from streams.gate import Gate
+from streams.health import Health
+from streams.kafka import REQUEST_SECONDS, error_of, reach, topic_config
+from streams.lag import Lag
+from streams.metrics import Metrics
+from streams.resume import PressResume, RequestResume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.kafka import TopicFacts
+    from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+DRAIN_SECONDS = 6.0
+
+
+class Runtime:
+    """Everything behind the Faust app. `start` and `close` block; call them from a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is opened yet."""
+        self.settings = settings
+        self.folder = Path(settings.data_dir)
+        self.clock = BrokerClock()
+        self.health = Health()
+        self.metrics = Metrics()
+        self.metrics.ready.set_function(lambda: int(self.health.ready))
+        self.table: FreezeTable | None = None
+        self.stopping = threading.Event()
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        # What has to be closed, with the role that uses it; the last made is closed first.
+        self._closing: list[tuple[str, Callable[[], object]]] = []
+
+    def start(self) -> None:
+        """Check Kafka, open the data folder, make the parts; raise GateError."""
+        self.client = reach(self.settings)
+        self.health.set("kafka", None)
+        facts = require_sound_topics(self.client, self.settings)
+        self._open_folder({name: found.topic_id for name, found in facts.items()})
+        self._make_followers(facts)
+        self._make_deciders(facts)
+        self.lag = Lag(self)
+
+    def _open_folder(self, topic_ids: dict[str, str]) -> None:
+        cluster = {"cluster": self.client.cluster_id(timeout=REQUEST_SECONDS)}
+        self.table = FreezeTable(self.folder / "freezes", cluster | _only(topic_ids, panic_button.TOPIC))
+        self._closing.append(("table", self.table.close))
+        decided_here = _only(topic_ids, withdrawal_request.TOPIC, withdrawal_decision.TOPIC)
+        self.ids = DecidedIds(self.folder / "decided", cluster | decided_here, self.settings.duplicate_seconds)
+        self._closing.append(("ids", self.ids.close))
+
+    def _make_followers(self, facts: dict[str, TopicFacts]) -> None:
+        panic = facts[panic_button.TOPIC]
+        self.follow = Follow(
+            self.settings,
+            client=self.client,
+            table=self.open_table,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+        )
+        self._closing.append(("follow", self.follow.close))
+        self.follow.follow(panic.partitions)
+        self.barrier = Barrier(
+            client=self.client,
+            topic=panic.name,
+            topic_id=panic.topic_id,
+            follow=self.follow,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+        )
+
+    def _make_deciders(self, facts: dict[str, TopicFacts]) -> None:
+        settings = self.settings
+        limits = {
+            name: int(topic_config(self.client, facts[name].name)["max.message.bytes"])
+            for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC)
+        }
+        statuses = facts[freeze_status.TOPIC].partitions
+        self.gate_intake = ExactlyOnce(
+            settings,
+            group=settings.group,
+            topic=facts[withdrawal_request.TOPIC].name,
+            resume=RequestResume(settings, client=self.client, clock=self.clock, ids=self.ids),
+            clock=self.clock,
+            metrics=self.metrics,
+            max_message_bytes=max(limits.values()),
+        )
+        self._closing.append(("gate", self.gate_intake.close))
+        self.gate = Gate(
+            settings,
+            intake=self.gate_intake,
+            barrier=self.barrier,
+            table=self.open_table,
+            ids=self.ids,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+            max_decision_bytes=limits[withdrawal_decision.TOPIC],
+            max_dead_letter_bytes=limits[dead_letter.TOPIC],
+        )
+        self.announce_intake = ExactlyOnce(
+            settings,
+            group=f"{settings.group}-announce",
+            topic=facts[panic_button.TOPIC].name,
+            resume=PressResume(settings, client=self.client, clock=self.clock, status_partitions=statuses),
+            clock=self.clock,
+            metrics=self.metrics,
+            max_message_bytes=limits[dead_letter.TOPIC],
+        )
+        self._closing.append(("announce", self.announce_intake.close))
+        self.announce = Announce(
+            settings,
+            intake=self.announce_intake,
+            barrier=self.barrier,
+            follow=self.follow,
+            table=self.open_table,
+            clock=self.clock,
+            metrics=self.metrics,
+            status_partitions=statuses,
+            dead_letter_partitions=facts[dead_letter.TOPIC].partitions,
+            max_dead_letter_bytes=limits[dead_letter.TOPIC],
+        )
+
+    @property
+    def open_table(self) -> FreezeTable:
+        """The freeze table, once the folder is open."""
+        if self.table is None:
+            message = "the freeze table is not open yet"
+            raise RuntimeError(message)
+        return self.table
+
+    async def run(self, role: str, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """Run blocking work in the role's own thread, one piece after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread(role), lambda: work(*arguments))
+
+    def _thread(self, role: str) -> ThreadPoolExecutor:
+        if role not in self._threads:
+            self._threads[role] = ThreadPoolExecutor(1, thread_name_prefix=role)
+        return self._threads[role]
+
+    def restore(self) -> bool:
+        """Wait until the freeze table has caught up with the brokers once; False when stopped before."""
+        if self.barrier.wait(self.stopping.is_set) is None:
+            return False
+        self.health.set("table", None)
+        log.info("the freeze table is current: %d accounts frozen", self.open_table.count_frozen(self.clock.known_ms()))
+        return True
+
+    def purge(self) -> None:
+        """Drop what nothing can ask for any more."""
+        try:
+            announced = self.announce_intake.committed(self.open_table.applied)
+        except KafkaException as exception:
+            log.debug("nothing purged: %s", error_of(exception).str())
+            return
+        self.open_table.purge(self.clock.known_ms() - REQUEST_RETENTION_MS, announced)
+
+    def close(self) -> None:
+        """Let the work in hand end, leave the groups, close the folder; what was never made needs no closing."""
+        self.stopping.set()
+        self._finish("watch", lambda: None)
+        for role, last in reversed(self._closing):
+            self._finish(role, self.gate.settle if role == "gate" else lambda: None)
+            self._finish(f"{role}-fetch", last)
+
+    def _finish(self, role: str, last: Callable[[], object]) -> None:
+        """Run `last` in the role's thread, after what it has in hand, and end the thread."""
+        thread = self._thread(role)
+        thread.submit(last).result(DRAIN_SECONDS)
+        thread.shutdown()
+
+
+def _only(topic_ids: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: topic_ids[name] for name in names}

@@ -1,0 +1,217 @@
+"""What the contenders are given: records on fresh topics, a reader that notes when decisions become readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from bisect import bisect_left
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from schemas import panic_button, withdrawal_decision, withdrawal_request
+from tests.deployment import Deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PARTITIONS = 4
+ACCOUNTS = 100_000
+# Every hundredth account is frozen, and asks as often as the others.
+FROZEN_EACH = 100
+SEED = 7
+CHUNK_RECORDS = 10_000
+# A contender that shows nothing for so long has failed.
+SILENCE_SECONDS = 60.0
+LOG_CHARACTERS = 2_000
+
+
+class BenchmarkError(Exception):
+    """A contender did not do its job; a figure for it would mean nothing."""
+
+
+@contextmanager
+def deployment(bootstrap: str, name: str) -> Iterator[Deployment]:
+    """Make topics and a folder of their own, and take everything away again."""
+    folder = Path(tempfile.mkdtemp(prefix=f"gate-bench-{name}-"))
+    made = Deployment(bootstrap, f"bench-{name}-{os.getpid()}-{time.time_ns() // 1_000_000}", folder, PARTITIONS)
+    try:
+        made.create_topics()
+        yield made
+    except (AssertionError, BenchmarkError) as error:
+        # The logs go with the folder.
+        logs = "".join(worker.log.read_text()[-LOG_CHARACTERS:] for worker in made.workers)
+        raise BenchmarkError("\n".join(filter(None, (str(error), logs)))) from error
+    finally:
+        made.stop()
+        made.delete_topics()
+        _delete_leftovers(made)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete_leftovers(made: Deployment) -> None:
+    """Delete the topics that a contender made for itself."""
+    left = [topic for topic in made.admin.list_topics(timeout=5).topics if topic.startswith(made.name)]
+    for future in made.admin.delete_topics(left).values() if left else ():
+        with suppress(KafkaException):
+            future.result()
+
+
+def publish_presses(made: Deployment) -> None:
+    """Freeze every hundredth account."""
+    topic = made.topic(panic_button.TOPIC)
+    records = [
+        {"key": account_id.encode(), "value": json.dumps({"account_id": account_id}).encode()}
+        for account_id in map(account, range(0, ACCOUNTS, FROZEN_EACH))
+    ]
+    _publish(made, topic, ((number % PARTITIONS, records[number::PARTITIONS]) for number in range(PARTITIONS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published: how many requests, the mean size of their values, how many must be rejected."""
+
+    requests: int
+    mean_bytes: float
+    rejections: int
+
+
+def publish_requests(made: Deployment, count: int) -> Published:
+    """Publish so many requests, spread evenly over the partitions; the same ones each time."""
+    chance = random.Random(SEED)
+    total_bytes = rejections = 0
+
+    def chunks() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        nonlocal total_bytes, rejections
+        for index, first in enumerate(range(0, count, CHUNK_RECORDS)):
+            records = []
+            for number in range(first, min(first + CHUNK_RECORDS, count)):
+                asking = chance.randrange(ACCOUNTS)
+                rejections += asking % FROZEN_EACH == 0
+                account_id = account(asking)
+                value = request(number, account_id)
+                total_bytes += len(value)
+                records.append({"key": account_id.encode(), "value": value})
+            # In turns, a part of each chunk to each partition.
+            for partition in range(PARTITIONS):
+                yield (partition + index) % PARTITIONS, records[partition::PARTITIONS]
+
+    _publish(made, made.topic(withdrawal_request.TOPIC), chunks())
+    return Published(count, total_bytes / count, rejections)
+
+
+def _publish(made: Deployment, topic: str, chunks: Iterator[tuple[int, list[dict[str, Any]]]]) -> None:
+    """Publish uncompressed: without extra libraries a Faust topic can't be read otherwise."""
+    producer = Producer(
+        {
+            "bootstrap.servers": made.bootstrap,
+            "log_level": 0,
+            "acks": "all",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for partition, records in chunks:
+        if producer.produce_batch(topic, records, partition) != len(records):
+            raise KafkaException(next(record["_error"] for record in records if "_error" in record))
+        if len(producer) > 10 * CHUNK_RECORDS and producer.flush(SILENCE_SECONDS):
+            break
+    if producer.flush(SILENCE_SECONDS):
+        message = "the broker did not take the records in time"
+        raise BenchmarkError(message)
+
+
+def account(number: int) -> str:
+    """Return an account id as long as real ones are."""
+    return f"acc-{number:08d}"
+
+
+def request(number: int, account_id: str) -> bytes:
+    """Return a request of about 250 bytes."""
+    return (
+        f'{{"withdrawal_id":"w-{number:012d}","account_id":"{account_id}","kind":"chain","asset":"USDT",'
+        f'"network":"TRX","amount":"{number % 9_000}.25","address":"TJRyWwFs9wTFGZg3JbrVriFbNfCug5t{number:09d}",'
+        f'"tag":null,"requested_at":"2026-11-22T09:00:00.000Z","memo":"rent"}}'
+    ).encode()
+
+
+def reader(made: Deployment) -> Consumer:
+    """Return a read_committed consumer of all decisions, from the beginning."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": made.bootstrap,
+            "group.id": f"{made.name}-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            # The reader must never be what is waited for.
+            "fetch.queue.backoff.ms": 10,
+        }
+    )
+    topic = made.topic(withdrawal_decision.TOPIC)
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    return consumer
+
+
+@dataclass
+class Arrivals:
+    """How many decisions had arrived at which moment (monotonic seconds)."""
+
+    at: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def rate_of_second_half(self) -> float:
+        """Return decisions a second between the first mark past one half and the last mark."""
+        half = self._half()
+        return (self.counts[-1] - self.counts[half]) / (self.at[-1] - self.at[half])
+
+    def at_half(self) -> int:
+        """Return how many had arrived at the first mark past one half."""
+        return self.counts[self._half()]
+
+    def _half(self) -> int:
+        half = bisect_left(self.counts, self.counts[-1] / 2)
+        if half >= len(self.counts) - 1:
+            message = "the second half came at once: more requests are needed to measure"
+            raise BenchmarkError(message)
+        return half
+
+
+def read_arrivals(made: Deployment, count: int, alive: Callable[[], bool], on_half: Callable[[], None]) -> Arrivals:
+    """Read until `count` decisions have arrived; `on_half` is called once, when half of them have."""
+    consumer = reader(made)
+    arrivals = Arrivals()
+    total, last_at = 0, time.monotonic()
+    while total < count:
+        messages = consumer.consume(CHUNK_RECORDS, 0.02)
+        now = time.monotonic()
+        records = sum(1 for message in messages if message.error() is None)
+        _raise_fatal(messages)
+        if records:
+            if total < count / 2 <= total + records:
+                on_half()
+            total, last_at = total + records, now
+            arrivals.at.append(now)
+            arrivals.counts.append(total)
+        elif not alive() or now - last_at > SILENCE_SECONDS:
+            message = f"{total} of {count} decisions came"
+            raise BenchmarkError(message)
+    consumer.close()
+    if total != count:
+        message = f"{total} decisions came for {count} requests"
+        raise BenchmarkError(message)
+    return arrivals
+
+
+def _raise_fatal(messages: list[Any]) -> None:
+    for message in messages:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+            raise KafkaException(error)

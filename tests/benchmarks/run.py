@@ -1,0 +1,130 @@
+"""`make bench`: throughput and latency of the gate, on one broker, side by side with what it is compared to.
+
+Starts a development broker of its own unless GATE_KAFKA_BOOTSTRAP names one. Stops by itself; everything that it
+makes is taken away again. `--help` lists what can be changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
+from tests.benchmarks import latency, report, throughput
+from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REACH_SECONDS = 5.0
+INTERRUPTED = 130
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds: every run ends."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            message = f"{text!r} is not a whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return read
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Benchmarks of the gate.")
+    parser.add_argument("--requests", type=between(20_000, 5_000_000), default=300_000, help="per round (%(default)s)")
+    parser.add_argument("--rounds", type=between(1, 20), default=3, help="of throughput (%(default)s)")
+    parser.add_argument("--rate", type=between(1, 5_000), default=200, help="requests/s for latency (%(default)s)")
+    parser.add_argument("--seconds", type=between(5, 600), default=20, help="of latency (%(default)s)")
+    parser.add_argument("--only", choices=["throughput", "latency"], help="leave the other out")
+    parser.add_argument("--faust", action="store_true", help="also a plain Faust app, as a control")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there, too")
+    asked = parser.parse_args()
+    if asked.json is not None and not asked.json.parent.is_dir():
+        parser.error(f"there is no folder {asked.json.parent}")
+    return asked
+
+
+@contextmanager
+def broker() -> Iterator[tuple[str, str]]:
+    """Return the address of a broker that answers, and what it is."""
+    named = os.environ.get("GATE_KAFKA_BOOTSTRAP")
+    if named:
+        AdminClient({"bootstrap.servers": named, "log_level": 0}).list_topics(timeout=REACH_SECONDS)
+        yield named, "as GATE_KAFKA_BOOTSTRAP names it"
+        return
+    with tempfile.TemporaryDirectory(prefix="gate-bench-kafka-") as folder, DevBroker(Path(folder)) as own:
+        yield own.bootstrap, f"{KAFKA_VERSION}, one node on this machine"
+
+
+def say(line: str) -> None:
+    """Tell how far it is; the results alone go to standard output."""
+    print(f"bench: {line}", file=sys.stderr, flush=True)
+
+
+def bench(asked: argparse.Namespace) -> None:
+    """Measure and show."""
+    began_at = time.monotonic()
+    runs: list[throughput.Run] = []
+    found = None
+    with broker() as (bootstrap, kafka):
+        where = report.machine(kafka)
+        if asked.only != "latency":
+            runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say)
+            if asked.faust:
+                runs += throughput.measure_faust(bootstrap, asked.rounds, say)
+        if asked.only != "throughput":
+            found = latency.measure(bootstrap, asked.rate, asked.seconds, say)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in where.items()) + "\n")
+    if runs:
+        print(
+            f"{asked.requests:,} requests of {published.mean_bytes:.0f} bytes in {PARTITIONS} partitions, "
+            f"{ACCOUNTS // FROZEN_EACH:,} of {ACCOUNTS:,} accounts frozen; {asked.rounds} rounds, taking turns\n"
+        )
+        report.throughput_table(runs).show()
+        print("\n".join(report.ratio_lines(runs)) + "\n")
+    if found is not None:
+        report.latency_table(found, asked.rate, latency.PRESSES_PER_SECOND).show()
+        print("Append times are the broker's, in whole milliseconds; it shares this machine's clock with the reader.")
+        print(f"Meanwhile the worker used {found.cpu_share:.0%} of a core and {found.resident_mb:.0f} MB.\n")
+    command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
+    print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
+    if asked.json is not None:
+        results = {"machine": where, "command": command, **report.as_json(runs, found)}
+        asked.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _make_arguments() -> str:
+    return f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    try:
+        bench(arguments())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except KafkaException as exception:
+        say(f"Kafka: {exception.args[0].str()}")
+        return 3
+    except (AssertionError, BenchmarkError, DevBrokerError) as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

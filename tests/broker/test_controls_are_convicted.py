@@ -1,0 +1,78 @@
+"""A safety test counts once it has been seen to fail: the gate with one safeguard left out, and the judge's verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.judge import Verdict, judge
+from tests.broker.storm import press_and_ask_in_a_storm
+from tests.processes import wait_for
+
+# Several batches of the follower: a table that is a batch behind is what the barrier is there for.
+STORM = 40_000
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.deployment import Deployment
+
+
+@pytest.mark.parametrize("module", ["tests.controls.no_barrier", "tests.controls.cached_end_offsets"])
+def test_a_gate_that_does_not_ask_after_each_fetch_approves_what_it_must_not(
+    deploy: Callable[..., Deployment], module: str
+) -> None:
+    """300 accounts press behind 40,000 others each time and then ask: G1 is broken."""
+    assert "G1" in _judged_after_a_storm(deploy(partitions=4), module).kinds()
+
+
+def test_the_gate_itself_is_acquitted_under_the_same_load(deploy: Callable[..., Deployment]) -> None:
+    """The load that convicts the two controls finds nothing with the barrier in its place."""
+    assert _judged_after_a_storm(deploy(partitions=4), "streams").findings == []
+
+
+def test_a_table_where_the_last_press_wins_shortens_a_freeze(deploy: Callable[..., Deployment]) -> None:
+    """A press of a week, then one of a second: the first one's promise is broken, and the judge says so."""
+    gate = deploy(partitions=2)
+    gate.create_topics()
+    gate.policy()
+    gate.worker(module="tests.controls.last_write_wins").wait_ready()
+    with gate.publisher() as client:
+        client.press("acc", 604_800)
+        second = client.press("acc", 1)
+
+        def over() -> bool:
+            probe = client.request("acc")
+            client.flush()
+            return probe.append_ms > second.append_ms + 1_000
+
+        wait_for(over, "the shorter window to be over")
+        client.request("acc")
+        gate.wait_decided()
+    assert {"G1", "rule"} <= judge(gate.history).kinds()
+
+
+def test_offsets_committed_before_the_decisions_lose_requests(deploy: Callable[..., Deployment]) -> None:
+    """The control dies between its two commits; the gate that follows can't know, and requests stay undecided."""
+    gate = deploy(partitions=2)
+    gate.create_topics()
+    worker = gate.worker("one", module="tests.controls.offsets_outside").wait_ready()
+    with gate.publisher() as client:
+        for number in range(100):
+            client.request(f"acc-{number}")
+        client.flush()
+        wait_for(lambda: worker.process.poll() is not None, "the control to die")
+        gate.worker("two").wait_ready()
+        gate.history.requests, undecided = [], gate.history.requests
+        client.request("acc-after")
+        gate.wait_decided()
+        gate.history.requests += undecided
+    assert "G4 never" in judge(gate.history).kinds()
+
+
+def _judged_after_a_storm(gate: Deployment, module: str) -> Verdict:
+    gate.create_topics()
+    gate.worker(module=module).wait_ready()
+    press_and_ask_in_a_storm(gate, rounds=3, storm=STORM)
+    return judge(gate.history)

@@ -1,0 +1,1 @@
+"""What lies in RocksDB, on real folders."""

@@ -1,0 +1,1 @@
+"""What travels: examples, parsing, settings. No broker."""
