@@ -44,6 +44,7 @@ log = logging.getLogger("streams.worker")
 logging.getLogger(__name__).setLevel(logging.WARNING)
 FETCH_SECONDS = 0.5
 WATCH_SECONDS = 1.0
+LIFELINE_SECONDS = 2.0
 PURGE_SECONDS = 60.0
 # The drain is bounded: an unfinished transaction is aborted by the brokers or by the next owner of its partition.
 EXIT_SECONDS = 9.0
@@ -173,6 +174,7 @@ class Work(Service):
         await runtime.run("watch", runtime.start)
         self._spawn(app.follow_feed.fetch_for_ever(runtime.follow.fetch))
         self._spawn(self._every(WATCH_SECONDS, "watch", runtime.lag.look))
+        self._spawn(self._every(LIFELINE_SECONDS, "lifeline", runtime.lifeline.look))
         if not await runtime.run("gate", runtime.restore):
             return
         # Only a worker whose table is current takes requests over.

@@ -83,7 +83,7 @@ class ExactlyOnce:
         self._clock = clock
         self._metrics = metrics
         self._max_message_bytes = max_message_bytes
-        self._consumer: Consumer = member(settings, group)
+        self.consumer: Consumer = member(settings, group)
         self._pool = ThreadPoolExecutor(LANES_AT_ONCE, thread_name_prefix=f"lanes-{topic}")
         self._lock = threading.RLock()
         self.epoch = 0
@@ -97,9 +97,7 @@ class ExactlyOnce:
 
     def join(self) -> None:
         """Become a member of the group; assignments arrive while fetching."""
-        self._consumer.subscribe(
-            [self.topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone
-        )
+        self.consumer.subscribe([self.topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone)
 
     @property
     def lanes(self) -> dict[int, Lane]:
@@ -111,7 +109,7 @@ class ExactlyOnce:
         """Return the records not done yet of each open lane, by what the brokers said with the last fetch."""
         lags = {}
         for partition, lane in self.lanes.items():
-            watermarks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            watermarks = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
             lags[partition] = lane.lag(max(0, watermarks[1]))
         return lags
 
@@ -122,7 +120,7 @@ class ExactlyOnce:
         when the coordinator is still loading (librdkafka 2.16: rd_kafka_handle_OffsetFetch takes the missing consumer
         group of an admin client for granted).
         """
-        places = self._consumer.committed([TopicPartition(self.topic, p) for p in partitions], REQUEST_SECONDS)
+        places = self.consumer.committed([TopicPartition(self.topic, p) for p in partitions], REQUEST_SECONDS)
         return {place.partition: place.offset for place in places if place.error is None and place.offset >= 0}
 
     # Callbacks run inside poll() and consume(), in the thread that fetches; the lock keeps them out of a commit.
@@ -158,8 +156,8 @@ class ExactlyOnce:
         """Return what there is, at most `most` records, waiting up to `seconds` for the first."""
         self._put_right()
         batch = Batch(self.epoch)
-        first = self._consumer.poll(seconds)
-        messages = [] if first is None else [first, *self._consumer.consume(most - 1, 0)]
+        first = self.consumer.poll(seconds)
+        messages = [] if first is None else [first, *self.consumer.consume(most - 1, 0)]
         for message in messages:
             self._sort(message, batch)
         if batch.epoch != self.epoch or self._to_open or self._misplaced:
@@ -189,15 +187,15 @@ class ExactlyOnce:
                 self.epoch += 1
                 self._forget_lanes()
                 self.assigned = None
-            self._consumer.unsubscribe()
+            self.consumer.unsubscribe()
             self.join()
         if not self._to_open and not self._misplaced:
             return
-        self._consumer.poll(0)  # a rebalance that waits comes first; a record that comes is read again
+        self.consumer.poll(0)  # a rebalance that waits comes first; a record that comes is read again
         with self._lock:
             self._open_lanes()
             if self._lanes and not self._to_open:
-                self._consumer.assign([TopicPartition(self.topic, p, self._lanes[p].next_offset) for p in self._lanes])
+                self.consumer.assign([TopicPartition(self.topic, p, self._lanes[p].next_offset) for p in self._lanes])
             self._misplaced = bool(self._to_open)
 
     def _open_lanes(self) -> None:
@@ -214,7 +212,7 @@ class ExactlyOnce:
             ]
             list(self._pool.map(Lane.open, lanes))
             # After the fences: what an earlier owner left open has ended, so this waits for nobody's timeout.
-            places = self._consumer.committed([TopicPartition(self.topic, p) for p in wanted], TRANSACTION_SECONDS)
+            places = self.consumer.committed([TopicPartition(self.topic, p) for p in wanted], TRANSACTION_SECONDS)
             committed = {place.partition: _without_error(place) for place in places}
             offsets = [committed[lane.partition].offset for lane in lanes]
             starts = self._pool.map(self._resume, lanes, [None if o == OFFSET_INVALID else o for o in offsets])
@@ -262,7 +260,7 @@ class ExactlyOnce:
 
     def close(self) -> None:
         """Leave the group and let go of the lanes; in the thread that fetches."""
-        self._consumer.close()
+        self.consumer.close()
         with self._lock:
             self._forget_lanes()
         self._pool.shutdown()

@@ -67,7 +67,7 @@ class Follow:
         self._clock = clock
         self._metrics = metrics
         self._health = health
-        self._consumer = reader(settings, f"{settings.group}-follow")
+        self.consumer = reader(settings, f"{settings.group}-follow")
         self._followed = 0
         self._wanted = 0
         self._started_ms = clock.now_ms()
@@ -82,9 +82,9 @@ class Follow:
         if self._wanted > self._followed:
             self._start_new_partitions()
         batch = FollowBatch()
-        first = self._consumer.poll(POLL_SECONDS)
+        first = self.consumer.poll(POLL_SECONDS)
         if first is not None:
-            for message in (first, *self._consumer.consume(MAX_BATCH_RECORDS, 0)):
+            for message in (first, *self.consumer.consume(MAX_BATCH_RECORDS, 0)):
                 self._take(message, batch)
         return batch
 
@@ -105,7 +105,7 @@ class Follow:
                 raise PromiseAtRisk(message)
             # What retention has deleted is older than any freeze that can still matter (schemas/topics.py).
             places.append(TopicPartition(self._topic, partition, max(position, starts[partition])))
-        self._consumer.incremental_assign(places)
+        self.consumer.incremental_assign(places)
         self._followed = self._wanted
         log.info("following %d partitions of %s", self._followed, self._topic)
 
@@ -164,4 +164,4 @@ class Follow:
 
     def close(self) -> None:
         """Leave the topic; not while another thread fetches."""
-        self._consumer.close()
+        self.consumer.close()

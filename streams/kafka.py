@@ -32,6 +32,7 @@ Answer = TypeVar("Answer")
 
 REACH_SECONDS = 15.0
 REQUEST_SECONDS = 5.0
+LEADER_SECONDS = 1.0
 # A dead worker's partitions move on, and its open transactions end, after about this long (design.md, decision 4).
 SESSION_TIMEOUT_MS = 10_000
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -40,17 +41,14 @@ MAX_POLL_INTERVAL_MS = 120_000
 # What a consumer holds ready: several batches, and no more memory than that.
 QUEUED_KBYTES = 8_192
 
-# The client's idea of who leads a partition is out of date.
-_LEADER_CHANGED = frozenset(
+# What passes while brokers restart and leaders change, although librdkafka does not call all of it retriable.
+_PASSING = frozenset(
     {
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.UNKNOWN_LEADER_EPOCH,
-    }
-)
-_PASSING = _LEADER_CHANGED | frozenset(
-    {
+        KafkaError._NOENT,  # no partition has a leader
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
@@ -229,11 +227,10 @@ def _offsets(client: AdminClient, topic: str, wanted: Mapping[TopicPartition, Of
     answers = client.list_offsets(dict(wanted), request_timeout=REQUEST_SECONDS)
     try:
         return {place.partition: answer.result().offset for place, answer in answers.items()}
-    except KafkaException as exception:
-        if error_of(exception).code() in _LEADER_CHANGED:
-            # The client does not ask again by itself: after a restart of a broker it would go on for ever with the
-            # leader epoch that it knows (FENCED_LEADER_EPOCH).
-            client.list_topics(topic, timeout=REQUEST_SECONDS)
+    except KafkaException:
+        # Who leads is not asked again by the client itself: it goes on with what it heard last, be it an old epoch
+        # (FENCED_LEADER_EPOCH) or, from a broker that was shutting down, that nobody leads (_NOENT).
+        client.list_topics(topic, timeout=LEADER_SECONDS)
         raise
 
 

@@ -30,11 +30,15 @@ from streams.gate import Gate
 from streams.health import Health
 from streams.kafka import REQUEST_SECONDS, error_of, reach, topic_config
 from streams.lag import Lag
+from streams.lifeline import Lifeline, replace_process
 from streams.metrics import Metrics
 from streams.resume import PressResume, RequestResume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient
 
     from streams.kafka import TopicFacts
     from streams.settings import Settings
@@ -70,6 +74,13 @@ class Runtime:
         self._make_followers(facts)
         self._make_deciders(facts)
         self.lag = Lag(self)
+        clients: dict[str, AdminClient | Consumer] = {
+            "questions": self.client,
+            "follow": self.follow.consumer,
+            "gate": self.gate_intake.consumer,
+            "announce": self.announce_intake.consumer,
+        }
+        self.lifeline = Lifeline(self.settings, clients, replace_process)
 
     def _open_folder(self, topic_ids: dict[str, str]) -> None:
         cluster = {"cluster": self.client.cluster_id(timeout=REQUEST_SECONDS)}
@@ -190,6 +201,7 @@ class Runtime:
     def close(self) -> None:
         """Let the work in hand end, leave the groups, close the folder; what was never made needs no closing."""
         self.stopping.set()
+        self._finish("lifeline", lambda: None)
         self._finish("watch", lambda: None)
         for role, last in reversed(self._closing):
             self._finish(role, self.gate.settle if role == "gate" else lambda: None)

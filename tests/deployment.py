@@ -58,8 +58,12 @@ class Deployment:
             "PYTHONFAULTHANDLER": "1",
             **self.environment,
         }
-        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        self.connect()
         self.serial = 0
+
+    def connect(self) -> None:
+        """Ask the brokers through a new client."""
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
 
     def topic(self, name: str) -> str:
         """Return the topic's name in this deployment."""

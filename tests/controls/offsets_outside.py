@@ -49,7 +49,7 @@ _init = ExactlyOnce.__init__
 
 def _remember(self: ExactlyOnce, settings: Settings, **parts: Any) -> None:
     _init(self, settings, **parts)
-    _consumers[parts["group"]] = self._consumer
+    _consumers[parts["group"]] = self.consumer
 
 
 ExactlyOnce.__init__ = _remember  # type: ignore[method-assign]

@@ -1,0 +1,64 @@
+"""Questions to the brokers are answered again once the brokers are back, whatever the client heard last."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic
+
+from streams.dev_broker import DevBroker
+from streams.judge import judge
+from streams.kafka import admin, ask, end_offsets
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from confluent_kafka.admin import AdminClient
+
+    from tests.deployment import Deployment
+
+TOPIC = "asked"
+
+
+def test_a_client_that_heard_that_nobody_leads_asks_again(tmp_path: Path) -> None:
+    """A broker that shuts down names no leader; librdkafka would go on answering from that for a quarter of an hour."""
+    with DevBroker(tmp_path / "kafka") as broker:
+        client = admin(Settings.from_environment({"GATE_KAFKA_BOOTSTRAP": broker.bootstrap}))
+        client.create_topics([NewTopic(TOPIC, 2, 1)])[TOPIC].result()
+        assert ask(lambda: end_offsets(client, TOPIC, range(2))) == {0: 0, 1: 0}
+        stopping = Thread(target=broker.stop)
+        stopping.start()
+        heard: set[int] = set()
+        while stopping.is_alive() and -1 not in heard:  # no longer: the next answer may name no broker at all
+            heard = _leaders(client)
+        stopping.join()
+        assert -1 in heard, "the fault did not happen: no answer without a leader was heard"
+        broker.start()
+        assert ask(lambda: end_offsets(client, TOPIC, range(2))) == {0: 0, 1: 0}
+
+
+def test_a_worker_with_a_client_that_lost_its_brokers_begins_anew(deploy: Callable[..., Deployment]) -> None:
+    """Its follower finds no broker although Kafka is there: the same process starts over and decides."""
+    gate = deploy()
+    gate.create_topics()
+    worker = gate.worker(module="tests.controls.lost_brokers")
+    with gate.publisher() as client:
+        client.press("acc-1")
+        client.request("acc-1")
+        gate.wait_decided()
+    assert worker.process.poll() is None
+    assert "not the client of follow: the worker begins anew" in worker.log.read_text()
+    assert judge(gate.history).findings == []
+    assert worker.stop() == 0
+
+
+def _leaders(client: AdminClient) -> set[int]:
+    try:
+        found = client.list_topics(TOPIC, timeout=0.2).topics[TOPIC]
+    except KafkaException:
+        return set()
+    return {partition.leader for partition in found.partitions.values()}
