@@ -221,7 +221,7 @@ def status(settings: Settings, account: str) -> None:
                  3 no answer: Kafka not reachable, the topic not readable to its end, or interrupted
                  4 no such topic
     """
-    from streams.look import status as look_status
+    from streams.inspect.look import status as look_status
 
     sys.exit(look_status(settings, account))
 
@@ -241,7 +241,7 @@ def watch(settings: Settings) -> None:
                  3 Kafka not reachable
                  4 no such topic
     """
-    from streams.look import watch as look_watch
+    from streams.inspect.look import watch as look_watch
 
     try:
         look_watch(settings)
@@ -286,7 +286,7 @@ def demo(_settings: Settings, *, keep: bool) -> None:
                  3 Kafka not reachable, or it can't be started here
                  4 a promise can't be kept here
     """
-    from streams.demo import tell_story
-    from streams.demo_keep import keep_running
+    from streams.demo.keep import keep_running
+    from streams.demo.story import tell_story
 
     sys.exit(keep_running() if keep else tell_story())

@@ -29,15 +29,9 @@ from schemas.wire import (
 from schemas.withdrawal_decision import Verdict
 from schemas.withdrawal_request import encode_request
 from streams.errors import EXIT_FINE, EXIT_NO, KafkaUnreachable, PromiseAtRisk, SettingsError
+from streams.inspect.look import describe_dead_letter, next_record, require_text
+from streams.inspect.retained import COMMAND_REACH_SECONDS, POLL_SECONDS, require_topics
 from streams.kafka import ask, end_offsets, publisher, reach, reader
-from streams.look import (
-    COMMAND_REACH_SECONDS,
-    POLL_SECONDS,
-    describe_dead_letter,
-    next_record,
-    require_text,
-    require_topics,
-)
 from streams.output import emit
 from streams.rule import freeze_of_press
 

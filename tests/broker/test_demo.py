@@ -16,8 +16,8 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from schemas.panic_button import Press
-from streams.demo import tell_verdict
-from streams.demo_stage import Narrator
+from streams.demo.stage import Narrator
+from streams.demo.story import tell_verdict
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent
 from tests.processes import wait_for
 

@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from schemas.topics import WITHDRAWAL_REQUEST
-from streams.demo_stage import (
+from streams.demo.stage import (
     READY_SECONDS,
     Narrator,
     TooLate,
@@ -32,18 +32,18 @@ from streams.demo_stage import (
     remove_traces,
     start_broker,
 )
-from streams.demo_traffic import ACCOUNTS, REQUESTS_PER_SECOND, Reading, Traffic, read_topics
+from streams.demo.traffic import ACCOUNTS, REQUESTS_PER_SECOND, Reading, Traffic, read_topics
 from streams.dev_broker import HOST, DevBroker
 from streams.errors import EXIT_FINE, EXIT_NO
+from streams.inspect.retained import require_topics
 from streams.judge import judge
 from streams.kafka import SESSION_TIMEOUT_MS, reach
-from streams.look import require_topics
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streams.demo_traffic import Seen
+    from streams.demo.traffic import Seen
     from streams.judge import History, RequestSent
 
 ROBBED = "alice"

@@ -7,39 +7,30 @@ from __future__ import annotations
 
 import select
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, TopicPartition
 from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
 from schemas import dead_letter, freeze_status, panic_button, withdrawal_decision
 from schemas.panic_button import parse_press
 from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, Fault, parse_object, rfc3339
 from streams.broker_clock import BrokerClock
-from streams.errors import EXIT_FINE, EXIT_NO, KafkaUnreachable, SettingsError, TopicFaults
-from streams.kafka import ask, describe_topic, end_offsets, reach, reader, start_offsets
+from streams.errors import EXIT_FINE, EXIT_NO, SettingsError
+from streams.inspect.retained import COMMAND_REACH_SECONDS, POLL_SECONDS, is_record, require_topics, retained
+from streams.kafka import ask, end_offsets, reach, reader
 from streams.output import emit, harmless
 from streams.rule import Freeze, fold, freeze_of_press, is_frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
 
     from streams.settings import Settings
 
-# Somebody waits at a terminal, or a script does: sooner than a worker, which has nothing else to do.
-COMMAND_REACH_SECONDS = 10.0
-# Ctrl-C and a closed pipe are noticed between two polls.
-POLL_SECONDS = 0.2
-BATCH_RECORDS = 10_000
-# An open transaction or a lost broker keeps the end out of reach; the answer must not take for ever.
-STALLED_SECONDS = 30.0
-BAR_AFTER_SECONDS = 2.0
 SHOWN_CHARACTERS = 100
 WATCHED = (withdrawal_decision.TOPIC, freeze_status.TOPIC, dead_letter.TOPIC)
 ENDS = {"frozen": "frozen_until", "valid": "valid_until"}
@@ -63,32 +54,10 @@ def require_text(name: str, text: str, most: int) -> None:
         raise SettingsError(name, shown, f"UTF-8 text of 1 to {most} characters")
 
 
-def require_topics(client: AdminClient, topics: Sequence[str]) -> dict[str, int]:
-    """Return how many partitions each topic has; raise TopicFaults when one is missing."""
-    facts = {topic: _described(client, topic) for topic in topics}
-    missing = [topic for topic, partitions in facts.items() if partitions is None]
-    if missing:
-        raise TopicFaults([f"{t}: there is no such topic; needed: withdrawal-gate topics create" for t in missing])
-    return {topic: partitions for topic, partitions in facts.items() if partitions is not None}
-
-
-def _described(client: AdminClient, topic: str) -> int | None:
-    facts = ask(lambda: describe_topic(client, topic))
-    return None if facts is None else facts.partitions
-
-
 def next_record(consumer: Consumer, seconds: float) -> Message | None:
     """Return a record, None when there is none within `seconds`; a client that lost its brokers finds them again."""
     message = consumer.poll(seconds)
     return message if message is None or is_record(message) else None
-
-
-def is_record(message: Message) -> bool:
-    """Tell a record from an event of the client; raise KafkaException when reading can't go on."""
-    error = message.error()
-    if error is not None and (error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal()):
-        raise KafkaException(error)
-    return error is None
 
 
 # status
@@ -101,7 +70,7 @@ def status(settings: Settings, account_id: str) -> int:
     clock = BrokerClock()
     freeze: Freeze | None = None
     untold = 0
-    for message in _retained(settings, topic):
+    for message in retained(settings, topic):
         clock.observe(message.timestamp())
         press = parse_press(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
         if isinstance(press, Fault) or press.account_id != account_id:
@@ -130,78 +99,6 @@ def _describe(account_id: str, freeze: Freeze | None) -> dict[str, Any]:
         "applied_seconds": None if freeze is None else freeze.applied_seconds,
         "adjusted": None if freeze is None else freeze.adjusted,
     }
-
-
-def _retained(settings: Settings, topic: str) -> Iterator[Message]:
-    """Yield the committed records of every partition, up to the ends that the brokers name now."""
-    client = reach(settings, COMMAND_REACH_SECONDS)
-    partitions = range(require_topics(client, [topic])[topic])
-    starts = ask(lambda: start_offsets(client, topic, partitions))
-    ends = ask(lambda: end_offsets(client, topic, partitions))
-    positions = {partition: start for partition, start in starts.items() if start < ends[partition]}
-    consumer = reader(settings, f"{settings.group}-status")
-    try:
-        consumer.assign([TopicPartition(topic, partition, start) for partition, start in positions.items()])
-        with _Bar(f"reading {topic}") as bar:
-            yield from _read_to(consumer, ends, positions, bar)
-    finally:
-        consumer.close()
-
-
-def _read_to(consumer: Consumer, ends: Mapping[int, int], positions: dict[int, int], bar: _Bar) -> Iterator[Message]:
-    total = left = _left(ends, positions)
-    moved = time.monotonic()
-    while left:
-        first = consumer.poll(POLL_SECONDS)
-        for message in () if first is None else (first, *consumer.consume(BATCH_RECORDS, 0)):
-            _move(positions, message)
-            if is_record(message):
-                yield message
-        left_now = _left(ends, positions)
-        if left_now < left:
-            left, moved = left_now, time.monotonic()
-        elif time.monotonic() - moved > STALLED_SECONDS:
-            problem = f"{left} offsets of the panic button could not be read for {STALLED_SECONDS:g} s"
-            message_text = f"{problem} (a broker is away, or a publisher left a transaction open): there is no answer"
-            raise KafkaUnreachable(message_text)
-        bar.show(total - left, total)
-
-
-def _left(ends: Mapping[int, int], positions: Mapping[int, int]) -> int:
-    return sum(max(0, ends[partition] - position) for partition, position in positions.items())
-
-
-def _move(positions: dict[int, int], message: Message) -> None:
-    """Take the position behind a record, or behind the transaction markers at a partition's end."""
-    partition, offset, error = message.partition(), message.offset(), message.error()
-    if partition is None or offset is None:
-        return
-    if error is None:
-        positions[partition] = offset + 1
-    elif error.code() == KafkaError._PARTITION_EOF:
-        positions[partition] = offset
-
-
-class _Bar:
-    """A progress bar on stderr: on a terminal, and once reading has taken a while."""
-
-    def __init__(self, what: str) -> None:
-        self._console = Console(stderr=True)
-        self._progress = Progress(console=self._console, transient=True)
-        self._task = self._progress.add_task(what)
-        self._from = time.monotonic() + BAR_AFTER_SECONDS
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, done: int, total: int) -> None:
-        """Show that many offsets of `total` as read."""
-        if self._console.is_terminal and time.monotonic() > self._from:
-            self._progress.start()
-            self._progress.update(self._task, completed=done, total=total)
 
 
 # watch

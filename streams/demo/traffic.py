@@ -15,9 +15,9 @@ from schemas.wire import rfc3339
 from schemas.withdrawal_decision import Verdict
 from schemas.withdrawal_request import encode_request
 from streams.errors import KafkaUnreachable
+from streams.inspect.retained import is_record, require_topics
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent
 from streams.kafka import publisher, reach, reader
-from streams.look import is_record, require_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

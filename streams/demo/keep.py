@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.demo_stage import (
+from streams.demo.stage import (
     READY_SECONDS,
     Narrator,
     TooLate,

@@ -1,0 +1,1 @@
+"""Commands that read a deployment's topics without a worker. Nothing here writes to Kafka."""
