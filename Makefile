@@ -23,7 +23,7 @@ make lock      resolve the requirements anew
 make clean     remove what install, tests and builds made
 endef
 
-.PHONY: help install demo up test bench lint format lock clean
+.PHONY: help install demo up test tools bench lint format lock clean
 
 help:
 	$(info $(HELP))
@@ -54,8 +54,17 @@ demo: install
 up: install
 	@$(BIN)/withdrawal-gate demo --keep
 
-test: lint
+test: lint tools
 	$(BIN)/pytest
+
+# Alerts are tested by promtool, the console in Chromium. On CI they are installed; elsewhere the tests that need a
+# missing one are skipped, and say what to install: this file puts no packages on anybody's machine.
+tools:
+	@if [ -n "$$CI" ] && ! { command -v promtool && command -v chromium && command -v chromedriver; } >/dev/null 2>&1; then \
+		echo "installing promtool and Chromium from the distribution (some minutes the first time)" >&2; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends prometheus chromium chromium-driver >/dev/null; \
+	fi
 
 bench: install
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
