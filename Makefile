@@ -55,7 +55,7 @@ up: install
 	@$(BIN)/withdrawal-gate demo --keep
 
 test: lint tools
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # Alerts are tested by promtool, the console in Chromium. On CI they are installed; elsewhere the tests that need a
 # missing one are skipped, and say what to install: this file puts no packages on anybody's machine.

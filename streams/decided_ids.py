@@ -13,6 +13,7 @@ between is made good by the same reading back.
 from __future__ import annotations
 
 import struct
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,7 +21,7 @@ import orjson
 from streams.store import get_many, open_store, write_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rocksdict import WriteBatch
@@ -67,29 +68,26 @@ class DecidedIds:
 
     def seen(self, partition: int, requests: Sequence[tuple[str, int]]) -> set[str]:
         """Return those ids of (id, requested at in ms) that were decided no longer ago than the memory."""
-        keys: list[bytes] = []
-        asked: list[tuple[str, int]] = []
-        prefixes: list[bytes] = []
-        prefixes_for_ms = -1
-        for request in requests:
-            withdrawal_id, requested_ms = request
-            if requested_ms != prefixes_for_ms:  # many requests are appended in the same millisecond
-                prefixes, prefixes_for_ms = self._prefixes(partition, requested_ms), requested_ms
-            raw = withdrawal_id.encode()
-            for prefix in prefixes:
-                keys.append(prefix + raw)
-                asked.append(request)
-        return {
-            withdrawal_id
-            for (withdrawal_id, requested_ms), value in zip(asked, get_many(self._database, keys), strict=True)
-            if value is not None and requested_ms - _TIME.unpack(value)[0] <= self._memory_ms
-        }
+        found: set[str] = set()
+        for bucket, run in self._by_bucket(requests):
+            raw_ids = [withdrawal_id.encode() for withdrawal_id, _ in run]
+            last = (max(requested_ms for _, requested_ms in run) + CLOCK_STEP_MS) // self._memory_ms
+            for looked_at in range(bucket - 1, last + 1):
+                values = get_many(self._database, [*map(_prefix(partition, looked_at).__add__, raw_ids)])
+                if values.count(None) < len(values):
+                    found.update(self._within_memory(run, values))
+        return found
 
-    def _prefixes(self, partition: int, requested_ms: int) -> list[bytes]:
-        """Return where an id can lie that was decided within the memory before that time."""
-        first = requested_ms // self._memory_ms - 1
-        last = (requested_ms + CLOCK_STEP_MS) // self._memory_ms
-        return [_ID + _PREFIX.pack(partition, bucket) for bucket in range(first, last + 1)]
+    def _by_bucket(self, decided: Iterable[tuple[str, int]]) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+        """Split into runs of one bucket each: thousands of records in a row share one."""
+        memory_ms = self._memory_ms
+        for bucket, run in groupby(decided, lambda one: one[1] // memory_ms):
+            yield bucket, list(run)
+
+    def _within_memory(self, run: Iterable[tuple[str, int]], values: Iterable[bytes | None]) -> Iterator[str]:
+        for (withdrawal_id, requested_ms), value in zip(run, values, strict=True):
+            if value is not None and requested_ms - _TIME.unpack(value)[0] <= self._memory_ms:
+                yield withdrawal_id
 
     def remember(self, decided: Mapping[int, tuple[Sequence[tuple[str, int]], int]]) -> None:
         """Take, by partition, the (id, requested at in ms) just decided and the next request offset."""
@@ -109,20 +107,23 @@ class DecidedIds:
         next_offset: int,
         decisions_end: int,
     ) -> None:
-        for withdrawal_id, time_ms in decided:
-            batch[self._key(partition, withdrawal_id, time_ms // self._memory_ms)] = _TIME.pack(time_ms)
+        for bucket, run in self._by_bucket(decided):
+            prefix = _prefix(partition, bucket)
+            for withdrawal_id, time_ms in run:
+                batch[prefix + withdrawal_id.encode()] = _TIME.pack(time_ms)
         batch[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
 
     def _drop_spent(self, batch: WriteBatch, partition: int, bucket: int) -> None:
         """Drop what nothing can ask for any more: requests of a partition come in the order of their times."""
         if self._spent_bucket.get(partition, -1) < bucket:
-            batch.delete_range(_ID + _PREFIX.pack(partition, 0), _ID + _PREFIX.pack(partition, bucket + 1))
+            batch.delete_range(_prefix(partition, 0), _prefix(partition, bucket + 1))
             self._spent_bucket[partition] = bucket
-
-    @staticmethod
-    def _key(partition: int, withdrawal_id: str, bucket: int) -> bytes:
-        return _ID + _PREFIX.pack(partition, bucket) + withdrawal_id.encode()
 
     def close(self) -> None:
         """Close the folder."""
         self._database.close()
+
+
+def _prefix(partition: int, bucket: int) -> bytes:
+    """Return what the keys of a bucket's ids begin with."""
+    return _ID + _PREFIX.pack(partition, bucket)
