@@ -227,6 +227,43 @@ def status(settings: Settings, account: str) -> None:
 
 
 @main.command()
+@click.argument("account", required=False)
+@click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
+@click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
+@_guarded
+@_answering
+def evidence(
+    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
+) -> None:
+    """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
+
+    Lines of JSON: what was read, then each press, request, decision, status and dead letter of the account with its
+    offset and append time, byte for byte, then how many. Each line's hash covers all lines before it. --verify checks
+    the chain of such a file, and then every record against the topics as they are now.
+
+    \b
+    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
+                 withdrawal-gate evidence --verify acc-42.jsonl
+    Exit codes:  0 printed; with --verify: it holds
+                 1 with --verify: it does not, and each finding was printed
+                 2 wrong argument or setting
+                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect import evidence as found
+    from streams.output import emit
+
+    if (account is None) == (verify is None):
+        message = "name an ACCOUNT, or a file with --verify"
+        raise click.UsageError(message)
+    if verify is not None:
+        sys.exit(found.verify(settings, verify))
+    for line in found.evidence(settings, account or "", since, until):
+        emit(line)
+
+
+@main.command()
 @_guarded
 def watch(settings: Settings) -> None:
     """Show decisions, freeze statuses and dead letters as they come, from now on, until Ctrl-C.
