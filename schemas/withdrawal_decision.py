@@ -63,6 +63,27 @@ def encode_decision(  # noqa: PLR0913  (the record's fields, each by name)
     )
 
 
+def approval_form(*, decided_at: str, valid_until: str, partition: int, freeze_view: str) -> bytes:
+    """Return what all approvals of a partition's batch share, with four blanks to be filled in by `%`.
+
+    They are: withdrawal id and account id, each as JSON, the offset of the request, and its value. Filling the form
+    in gives the bytes of `encode_decision` and takes a fraction of its time.
+    """
+    form = encode_decision(
+        withdrawal_id="%w",
+        account_id="%a",
+        reason=None,
+        frozen_until=None,
+        press_id=None,
+        decided_at=decided_at,
+        valid_until=valid_until,
+        source=f"withdrawal-request:{partition}:%o",
+        freeze_view=freeze_view,
+        request=b"%r",
+    )
+    return form.replace(b'"%w"', b"%b").replace(b'"%a"', b"%b").replace(b":%o", b":%d").replace(b"%r", b"%b")
+
+
 def write_freeze_view(applied: Mapping[int, int]) -> str:
     """Write the end offsets that were applied, partition by partition: `0:41,1:7`."""
     return ",".join(f"{partition}:{offset}" for partition, offset in sorted(applied.items()))

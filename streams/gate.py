@@ -17,12 +17,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from schemas import dead_letter, withdrawal_decision, withdrawal_request
 from schemas.dead_letter import Headers, dead_letter_headers
 from schemas.wire import Fault, FaultReason, rfc3339
-from schemas.withdrawal_decision import TRACE_HEADER, Reason, encode_decision, write_freeze_view
+from schemas.withdrawal_decision import TRACE_HEADER, Reason, approval_form, encode_decision, write_freeze_view
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
 from streams.kafka import headers_of
 from streams.lane import LaneWork, Record
@@ -200,6 +201,9 @@ class Gate:
         seen = gathered.seen[partition]
         decided_at = rfc3339(gathered.asked_ms)
         valid_until = rfc3339(gathered.asked_ms + self._approval_ms)
+        form = approval_form(
+            decided_at=decided_at, valid_until=valid_until, partition=partition, freeze_view=gathered.freeze_view
+        )
         for message, request, requested_ms in lane:
             if isinstance(request, Fault):
                 self._bury(message, request, outcomes)
@@ -216,19 +220,24 @@ class Gate:
                 reason = Reason.INVALID_REQUEST
             elif freeze is not None and is_frozen(freeze.frozen_until_ms, requested_ms):
                 reason = Reason.ACCOUNT_FROZEN
-            frozen = freeze if reason is Reason.ACCOUNT_FROZEN else None
-            value = encode_decision(
-                withdrawal_id=withdrawal_id,
-                account_id=account_id,
-                reason=reason,
-                frozen_until=None if frozen is None else rfc3339(frozen.frozen_until_ms),
-                press_id=None if frozen is None else frozen.press_id,
-                decided_at=decided_at,
-                valid_until=valid_until if reason is None else None,
-                source=f"{withdrawal_request.TOPIC}:{partition}:{message.offset()}",
-                freeze_view=gathered.freeze_view,
-                request=message.value() if embeddable else None,
-            )
+            if reason is None:
+                # What is approved has a value, and one that a decision can repeat.
+                ids = orjson.dumps(withdrawal_id), orjson.dumps(account_id)
+                value = form % (*ids, message.offset(), message.value())
+            else:
+                frozen = freeze if reason is Reason.ACCOUNT_FROZEN else None
+                value = encode_decision(
+                    withdrawal_id=withdrawal_id,
+                    account_id=account_id,
+                    reason=reason,
+                    frozen_until=None if frozen is None else rfc3339(frozen.frozen_until_ms),
+                    press_id=None if frozen is None else frozen.press_id,
+                    decided_at=decided_at,
+                    valid_until=None,
+                    source=f"{withdrawal_request.TOPIC}:{partition}:{message.offset()}",
+                    freeze_view=gathered.freeze_view,
+                    request=message.value() if embeddable else None,
+                )
             outcomes.work.records.append(
                 Record(self._decision_topic, partition, account_id.encode(), value, _trace(message))
             )
