@@ -22,6 +22,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from schemas import dead_letter, withdrawal_decision, withdrawal_request
 from schemas.dead_letter import Headers, dead_letter_headers
+from schemas.signature import SIGNATURE_HEADER
 from schemas.wire import Fault, FaultReason, rfc3339
 from schemas.withdrawal_decision import TRACE_HEADER, Reason, approval_form, encode_decision, write_freeze_view
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
@@ -110,6 +111,7 @@ class Gate:
         self._request_topic = settings.topic(withdrawal_request.TOPIC)
         self._decision_topic = settings.topic(withdrawal_decision.TOPIC)
         self._dead_letter_topic = settings.topic(dead_letter.TOPIC)
+        self._keys = settings.decision_key_file
         self._approval_ms = settings.approval_seconds * 1000
         self._max_request_bytes = max_decision_bytes - 4 * RECORD_OVERHEAD_BYTES
         self._max_dead_letter_bytes = max_dead_letter_bytes
@@ -238,9 +240,10 @@ class Gate:
                     freeze_view=gathered.freeze_view,
                     request=message.value() if embeddable else None,
                 )
-            outcomes.work.records.append(
-                Record(self._decision_topic, partition, account_id.encode(), value, _trace(message))
-            )
+            headers = _trace(message)
+            if self._keys is not None:
+                headers = [*(headers or ()), (SIGNATURE_HEADER, self._keys.sign(value))]
+            outcomes.work.records.append(Record(self._decision_topic, partition, account_id.encode(), value, headers))
             outcomes.verdicts[reason or ""] += 1
             if wrong is not None:
                 self._bury(message, Fault(FaultReason.INVALID_REQUEST, wrong), outcomes)

@@ -11,6 +11,7 @@ import orjson
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.signature import SigningKeys, parse_keys
 from schemas.wire import parse_rfc3339
 from streams.errors import SettingsError
 from streams.kafka import error_of
@@ -23,7 +24,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 # An approval must be worthless a minute after it was given, so that a press a moment later still catches it (G7).
 MAX_APPROVAL_SECONDS = 59
 MAX_DUPLICATE_SECONDS = 7 * 86_400
-NOT_IN_THIS_VERSION = ("GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW", "GATE_DECISION_KEY_FILE")
+NOT_IN_THIS_VERSION = ("GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW")
 MAX_PORT = 65_535
 # Kafka allows topic names of 249 characters; the longest of ours has 19, and transactional ids are made of both.
 MAX_PREFIX_CHARACTERS = 100
@@ -166,6 +167,15 @@ def _policy_entry(entry: Any) -> PolicyEntry:  # noqa: ANN401  (any JSON)
     return PolicyEntry(parse_rfc3339(entry["effective_from"]), *seconds)
 
 
+def _keys(name: str, text: str) -> SigningKeys | None:
+    if not text:
+        return None
+    try:
+        return parse_keys(_file(name, text))
+    except ValueError as error:
+        raise SettingsError(name, text, f"the path of a file of signing keys; in this one: {error}") from error
+
+
 def _file(name: str, path: str) -> str:
     try:
         return Path(path).read_text("utf-8")
@@ -195,6 +205,9 @@ class Settings:
     )
     http: tuple[str, int] = _setting("GATE_HTTP", "127.0.0.1:8080", "health, metrics, look-up", _address)
     log: str = _setting("GATE_LOG", "info", "log level: debug, info, warning or error", _log_level)
+    decision_key_file: SigningKeys | None = _setting(
+        "GATE_DECISION_KEY_FILE", "", "path of the keys that sign decisions", _keys
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -202,7 +215,7 @@ class Settings:
         found = os.environ if environment is None else environment
         for name in NOT_IN_THIS_VERSION:
             if found.get(name):
-                # Ignored, it would be a promise not kept: decisions enforced that were meant for trial, or unsigned.
+                # Ignored, it would be a promise not kept: decisions enforced that were meant for trial.
                 raise SettingsError(name, found[name], "nothing: this version does not have it")
         values = {}
         for setting in fields(cls):

@@ -44,8 +44,9 @@ CONTRACT = (
     ("GATE_DUPLICATE_SECONDS", "3600"),
     ("GATE_HTTP", "127.0.0.1:8080"),
     ("GATE_LOG", "info"),
+    ("GATE_DECISION_KEY_FILE", ""),
 )
-LATER = {"GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW", "GATE_DECISION_KEY_FILE"}
+LATER = {"GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW"}
 RECORDS = tuple(module.TOPIC for module in (panic_button, withdrawal_request, withdrawal_decision, freeze_status))
 # A name in backticks is a path of ours when it starts in one of these folders or is one of these files.
 OUR_FOLDERS = ("streams/", "schemas/", "tests/", "deploy/", "examples/")

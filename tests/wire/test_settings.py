@@ -341,7 +341,7 @@ def test_settings_can_not_be_changed() -> None:
         Settings.from_environment({}).approval_seconds = 3_600  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW", "GATE_DECISION_KEY_FILE"])
+@pytest.mark.parametrize("name", ["GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW"])
 def test_a_setting_that_this_version_does_not_have_is_refused(name: str) -> None:
     """Ignored, it would enforce decisions that were meant for trial, or leave them unsigned; empty is not set."""
     assert Settings.from_environment({name: ""}) == Settings.from_environment({})
