@@ -228,4 +228,9 @@ def _unpack(value: bytes) -> tuple[Freeze, int]:
 
 
 def _end_range(after_ms: int, until_ms: int) -> tuple[bytes, bytes]:
-    return _END + _TIME.pack(after_ms + 1), _END + _TIME.pack(until_ms + 1)
+    """Return the keys between which ends in (after_ms, until_ms] lie.
+
+    A time before 1970 is no end of a freeze, but a worker that has not been told the time yet can ask for one; packed,
+    it would sort behind every other, and a purge up to it would drop all freezes there are.
+    """
+    return _END + _TIME.pack(max(0, after_ms + 1)), _END + _TIME.pack(max(0, until_ms + 1))

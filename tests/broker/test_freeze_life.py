@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     from tests.deployment import Deployment, Publisher
 
 
+def test_a_freeze_outlasts_restarts_after_which_nobody_pressed(deploy: Callable[..., Deployment]) -> None:
+    """The same folder again and again, and no press to tell the worker the time: the freeze is still in the table."""
+    gate = deploy(partitions=2)
+    gate.create_topics()
+    with gate.publisher() as client:
+        client.press("acc")
+        for life in range(3):
+            worker = gate.worker("one").wait_ready()
+            client.request("acc", f"in-life-{life}")
+            gate.wait_decided()
+            assert worker.get("/freezes/acc")[0] == 200
+            assert worker.stop() == 0
+    assert judge(gate.history).findings == []
+    assert {decision["decision"] for decision in gate.decisions().values()} == {"rejected"}
+
+
 def test_a_freeze_ends_by_itself_and_ended_is_published_once(deploy: Callable[..., Deployment]) -> None:
     """A policy of seconds: rejected while frozen, approved after the end, `ended` once though workers change."""
     gate = deploy(partitions=2)

@@ -214,6 +214,16 @@ def test_a_purge_drops_what_ended_and_keeps_the_rest(table: FreezeTable) -> None
     assert table.purge(3_999, {}) == 0
 
 
+@pytest.mark.parametrize("before_ms", [-(7 * 86_400_000), -1, 0])
+def test_a_purge_by_a_clock_that_knows_no_time_drops_nothing(table: FreezeTable, before_ms: int) -> None:
+    """A worker that has read nothing since its start is in 1970, and what it may drop ended a week before (G2)."""
+    apply_one(table, press("acc-1", 0, at_ms=0, seconds=1))
+    assert table.purge(before_ms, {}) == 0
+    assert table.get("acc-1") is not None
+    assert ends_of(table, 0) == [("acc-1", 1_000)]
+    assert ends_of(table, 0, after_ms=-9_000, until_ms=-1) == []
+
+
 def test_a_purge_keeps_an_account_that_was_frozen_again(table: FreezeTable) -> None:
     """Of two freezes of an account only the one that ended is dropped."""
     apply_one(table, press("acc", 0, at_ms=0, seconds=1))
@@ -338,7 +348,7 @@ def test_any_course_of_events_agrees_with_a_dict(
                 model[one.account_id], _ = fold(model.get(one.account_id), one.freeze)
         else:
             table.count_frozen(now_ms)
-            purged_ms = max(0, now_ms - 2_000)
+            purged_ms = now_ms - 2_000  # before 1970, too: of a worker that has not been told the time
             table.purge(purged_ms, {})
             model = {name: freeze for name, freeze in model.items() if freeze.frozen_until_ms > purged_ms}
         assert {name: table.get(name) for name in "abc"} == {name: model.get(name) for name in "abc"}
