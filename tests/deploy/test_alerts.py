@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 
 from schemas import panic_button, withdrawal_request
 from schemas.wire import FaultReason
+from streams.cli import main
 from streams.metrics import LATENCY_BUCKETS_SECONDS
+from streams.settings import Settings
 from tests.deploy.promql import FROM_ELSEWHERE, exported, metrics_of
 from tests.tools import tool
 
@@ -122,6 +125,16 @@ def test_every_link_of_the_runbook_leads_somewhere() -> None:
         path, _, anchor = link.partition("#")
         assert ((ROOT / RUNBOOK).parent / path).exists(), link
         assert not anchor or anchor in known[path], link
+
+
+def test_metrics_settings_and_commands_of_the_runbook_exist() -> None:
+    """What is typed at three in the morning works, and what is looked for is there."""
+    text = (ROOT / RUNBOOK).read_text("utf-8")
+    assert set(re.findall(r"\bgate_\w+", text)) <= exported()
+    assert set(re.findall(r"\bGATE_\w+", text)) <= {setting.metadata["name"] for setting in fields(Settings)}
+    typed = set(re.findall(r"`withdrawal-gate ([a-z]+)", text))
+    assert typed
+    assert typed <= main.commands.keys()
 
 
 def readme_anchors() -> set[str]:
