@@ -21,6 +21,30 @@ if TYPE_CHECKING:
 DEFAULT_BROKER_PORT = 9092
 
 
+class _Duration(click.ParamType):
+    """A time such as 60s, 5m or 1h, as whole seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401  (as click declares it)
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if (
+            unit not in SECONDS_IN
+            or not number.isascii()
+            or not number.isdecimal()
+            or not 1 <= int(number[:6]) <= MAX_DURATION
+        ):
+            self.fail(
+                f"{value!r}; allowed is a whole number from 1 to 86400 with s, m or h, for example 60s", param, ctx
+            )
+        return int(number) * SECONDS_IN[unit]
+
+
+MAX_DURATION = 86_400
+SECONDS_IN = {"s": 1, "m": 60, "h": 3_600}
+DURATION = _Duration()
+
+
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Read the settings, run the command with them, and end it with the exit code of what went wrong."""
 
@@ -227,6 +251,43 @@ def status(settings: Settings, account: str) -> None:
 
 
 @main.command()
+@click.argument("account", required=False)
+@click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
+@click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
+@_guarded
+@_answering
+def evidence(
+    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
+) -> None:
+    """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
+
+    Lines of JSON: what was read, then each press, request, decision, status and dead letter of the account with its
+    offset and append time, byte for byte, then how many. Each line's hash covers all lines before it. --verify checks
+    the chain of such a file, and then every record against the topics as they are now.
+
+    \b
+    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
+                 withdrawal-gate evidence --verify acc-42.jsonl
+    Exit codes:  0 printed; with --verify: it holds
+                 1 with --verify: it does not, and each finding was printed
+                 2 wrong argument or setting
+                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect import evidence as found
+    from streams.output import emit
+
+    if (account is None) == (verify is None):
+        message = "name an ACCOUNT, or a file with --verify"
+        raise click.UsageError(message)
+    if verify is not None:
+        sys.exit(found.verify(settings, verify))
+    for line in found.evidence(settings, account or "", since, until):
+        emit(line)
+
+
+@main.command()
 @_guarded
 def watch(settings: Settings) -> None:
     """Show decisions, freeze statuses and dead letters as they come, from now on, until Ctrl-C.
@@ -247,6 +308,30 @@ def watch(settings: Settings) -> None:
         look_watch(settings)
     except BrokenPipeError:
         _forget_stdout()
+
+
+@main.command()
+@click.option("--every", type=DURATION, metavar="TIME", help="Go a round each 60s, 5m or 1h, until interrupted.")
+@click.option("--http", metavar="HOST:PORT", help="Serve the drill's metrics there, for example 127.0.0.1:8090.")
+@_guarded
+@_answering
+def drill(settings: Settings, every: int | None, http: str | None) -> None:
+    """Press the button for a test account and see that its withdrawals stop: a canary for the whole path.
+
+    A round is an account `gate-drill-…` of its own: asks and is approved, presses for the policy's shortest time, asks
+    again and must be rejected. Prints a line each round, with the seconds from the acknowledged press to the rejection.
+
+    \b
+    Example:     withdrawal-gate drill --every 60s --http 127.0.0.1:8090
+    Exit codes:  0 the round went well; with --every: ended by Ctrl-C or SIGTERM
+                 1 a withdrawal was approved after the press; without --every also: no decision in time
+                 2 wrong argument or setting
+                 3 without --every: Kafka not reachable, or interrupted
+                 4 without --every: no such topic
+    """
+    from streams.drill import drill as run_drill
+
+    sys.exit(run_drill(settings, every_seconds=every, http=http))
 
 
 @main.command()

@@ -15,10 +15,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas import panic_button
-from streams.kafka import admin
+from streams.kafka import admin, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 log = logging.getLogger(__name__)
-ANSWER_SECONDS = 0.5
+# How long a client may look for a broker; it looks among those it is connected to.
+FIND_SECONDS = 0.5
 NEW_CLIENT_SECONDS = 2.0
 # Longer than reconnect.backoff.max.ms: a client that can come back by itself has done so by then.
 LOST_SECONDS = 5.0
@@ -46,25 +47,26 @@ class Lifeline:
         self._topic = settings.topic(panic_button.TOPIC)
         self._clients = clients
         self._begin_anew = begin_anew
-        self._silent_since: dict[str, float] = {}
+        self._alone_since: dict[str, float] = {}
 
     def look(self) -> None:
-        """Ask through each client; begin anew when one has had no answer for `LOST_SECONDS` although Kafka is there."""
+        """Ask each client for a broker; begin anew when one has had none for `LOST_SECONDS` although Kafka is there."""
         for name, client in self._clients.items():
-            if self._answers(client, ANSWER_SECONDS):
-                self._silent_since.pop(name, None)
+            if self._has_broker(client, FIND_SECONDS):
+                self._alone_since.pop(name, None)
             else:
-                self._silent_since.setdefault(name, time.monotonic())
-        lost = [name for name, since in self._silent_since.items() if time.monotonic() - since > LOST_SECONDS]
-        if lost and self._answers(admin(self._settings), NEW_CLIENT_SECONDS):
-            log.error("the brokers answer, but not the client of %s: the worker begins anew", ", ".join(lost))
+                self._alone_since.setdefault(name, time.monotonic())
+        lost = [name for name, since in self._alone_since.items() if time.monotonic() - since > LOST_SECONDS]
+        if lost and self._has_broker(admin(self._settings), NEW_CLIENT_SECONDS):
+            log.error("Kafka is there, but the client of %s has lost it: the worker begins anew", ", ".join(lost))
             self._begin_anew()
 
-    def _answers(self, client: AdminClient | Consumer, seconds: float) -> bool:
+    def _has_broker(self, client: AdminClient | Consumer, seconds: float) -> bool:
         try:
             client.list_topics(self._topic, timeout=seconds)
-        except KafkaException:
-            return False
+        except KafkaException as exception:
+            # A broker that is slow to answer (_TIMED_OUT, behind a fetch or on a busy machine) is a broker.
+            return error_of(exception).code() != KafkaError._TRANSPORT
         return True
 
 

@@ -10,9 +10,6 @@ from streams.judge import Verdict, judge
 from tests.broker.storm import press_and_ask_in_a_storm
 from tests.processes import wait_for
 
-# Several batches of the follower: a table that is a batch behind is what the barrier is there for.
-STORM = 40_000
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,13 +20,13 @@ if TYPE_CHECKING:
 def test_a_gate_that_does_not_ask_after_each_fetch_approves_what_it_must_not(
     deploy: Callable[..., Deployment], module: str
 ) -> None:
-    """300 accounts press behind 40,000 others each time and then ask: G1 is broken."""
+    """Accounts press among others, and ask upon the acknowledgement while the table is late: G1 is broken."""
     assert "G1" in _judged_after_a_storm(deploy(partitions=4), module).kinds()
 
 
-def test_the_gate_itself_is_acquitted_under_the_same_load(deploy: Callable[..., Deployment]) -> None:
-    """The load that convicts the two controls finds nothing with the barrier in its place."""
-    assert _judged_after_a_storm(deploy(partitions=4), "streams").findings == []
+def test_the_gate_itself_is_acquitted_with_a_table_as_late(deploy: Callable[..., Deployment]) -> None:
+    """What convicts the two controls finds nothing with the barrier in its place."""
+    assert _judged_after_a_storm(deploy(partitions=4), "tests.controls.slow_follower").findings == []
 
 
 def test_a_table_where_the_last_press_wins_shortens_a_freeze(deploy: Callable[..., Deployment]) -> None:
@@ -74,5 +71,5 @@ def test_offsets_committed_before_the_decisions_lose_requests(deploy: Callable[.
 def _judged_after_a_storm(gate: Deployment, module: str) -> Verdict:
     gate.create_topics()
     gate.worker(module=module).wait_ready()
-    press_and_ask_in_a_storm(gate, rounds=3, storm=STORM)
+    press_and_ask_in_a_storm(gate, rounds=1, storm=1_000)
     return judge(gate.history)

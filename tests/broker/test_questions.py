@@ -51,7 +51,7 @@ def test_a_worker_with_a_client_that_lost_its_brokers_begins_anew(deploy: Callab
         client.request("acc-1")
         gate.wait_decided()
     assert worker.process.poll() is None
-    assert "not the client of follow: the worker begins anew" in worker.log.read_text()
+    assert "the client of follow has lost it: the worker begins anew" in worker.log.read_text()
     assert judge(gate.history).findings == []
     assert worker.stop() == 0
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from streams.barrier import Barrier
 from streams.cli import main
+from tests.controls import slow_follower  # noqa: F401  (importing it makes the table late)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
