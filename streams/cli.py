@@ -3,92 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from streams.errors import EXIT_NO, GateError, KafkaUnreachable
-from streams.settings import Settings
+from streams.command import DURATION, answering, guarded
+from streams.errors import EXIT_NO
+from streams.inspect import commands as inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from streams.settings import Settings
 
 DEFAULT_BROKER_PORT = 9092
-
-
-class _Duration(click.ParamType):
-    """A time such as 60s, 5m or 1h, as whole seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401  (as click declares it)
-        number, unit = str(value)[:-1], str(value)[-1:]
-        if (
-            unit not in SECONDS_IN
-            or not number.isascii()
-            or not number.isdecimal()
-            or not 1 <= int(number[:6]) <= MAX_DURATION
-        ):
-            self.fail(
-                f"{value!r}; allowed is a whole number from 1 to 86400 with s, m or h, for example 60s", param, ctx
-            )
-        return int(number) * SECONDS_IN[unit]
-
-
-MAX_DURATION = 86_400
-SECONDS_IN = {"s": 1, "m": 60, "h": 3_600}
-DURATION = _Duration()
-
-
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Read the settings, run the command with them, and end it with the exit code of what went wrong."""
-
-    @wraps(command)
-    def run(**arguments: Any) -> None:
-        from confluent_kafka import KafkaException
-
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        try:
-            command(Settings.from_environment(), **arguments)
-        except GateError as error:
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
-        except KafkaException as exception:
-            click.echo(f"Kafka: {exception.args[0]}", err=True)
-            sys.exit(KafkaUnreachable.exit_code)
-        except (KeyboardInterrupt, BrokenPipeError):
-            sys.exit(0)
-
-    return run
-
-
-def _answering(command: Callable[..., None]) -> Callable[..., None]:
-    """Never exit 0 without having given the answer: scripts read 0 as approved, or as frozen."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            command(*arguments, **options)
-        except KeyboardInterrupt as interrupt:
-            message = "interrupted before there was an answer"
-            raise KafkaUnreachable(message) from interrupt
-        except BrokenPipeError as error:
-            _forget_stdout()
-            message = "done, but nobody read the answer: the pipe is closed"
-            raise KafkaUnreachable(message) from error
-
-    return run
-
-
-def _forget_stdout() -> None:
-    """Let Python's flush at exit succeed after the other end of a pipe has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,7 +31,7 @@ def main() -> None:
 
 
 @main.command()
-@_guarded
+@guarded
 def worker(settings: Settings) -> None:
     """Run the gate until SIGTERM: follow presses, decide withdrawals, announce freezes.
 
@@ -133,8 +61,8 @@ def topics() -> None:
 @topics.command("create")
 @click.option("--partitions", type=click.IntRange(1, 10_000), help="Partitions of each topic that is made (default 6).")
 @click.option("--replication", type=click.IntRange(1, 32), help="Replicas of each (default: the brokers' default).")
-@_guarded
-@_answering
+@guarded
+@answering
 def topics_create(settings: Settings, partitions: int | None, replication: int | None) -> None:
     """Make the topics that are missing; change nothing that exists.
 
@@ -148,8 +76,8 @@ def topics_create(settings: Settings, partitions: int | None, replication: int |
 
 
 @topics.command("check")
-@_guarded
-@_answering
+@guarded
+@answering
 def topics_check(settings: Settings) -> None:
     """Verify the topics; exit 1 with every fault listed."""
     from streams.topics_admin import check_topics
@@ -161,8 +89,8 @@ def topics_check(settings: Settings) -> None:
 @click.argument("account")
 @click.option("--hours", type=int, metavar="H", help="Length of the freeze in hours; not together with --seconds.")
 @click.option("--seconds", type=int, metavar="S", help="Length of the freeze in seconds.")
-@_guarded
-@_answering
+@guarded
+@answering
 def press(settings: Settings, account: str, hours: int | None, seconds: int | None) -> None:
     """Press the panic button of ACCOUNT: stop its withdrawals from now until `frozen_until`.
 
@@ -193,8 +121,8 @@ def press(settings: Settings, account: str, hours: int | None, seconds: int | No
 @click.option(
     "--wait", "wait_seconds", type=click.IntRange(1, 86_400), metavar="SECONDS", help="Wait that long for the decision."
 )
-@_guarded
-@_answering
+@guarded
+@answering
 def request(  # noqa: PLR0913  (the command's options, each by name)
     settings: Settings,
     *,
@@ -228,93 +156,10 @@ def request(  # noqa: PLR0913  (the command's options, each by name)
 
 
 @main.command()
-@click.argument("account")
-@_guarded
-@_answering
-def status(settings: Settings, account: str) -> None:
-    """Tell whether ACCOUNT is frozen, since when, until when and by which press.
-
-    Reads every press that panic-button retains and folds it with the gate's own rule, so no worker has to run. The end
-    is in the broker's time: it is compared with the newest press read or, if that is later, with this machine's clock.
-
-    \b
-    Example:     withdrawal-gate status acc-42
-    Exit codes:  0 frozen
-                 1 not frozen
-                 2 wrong argument or setting
-                 3 no answer: Kafka not reachable, the topic not readable to its end, or interrupted
-                 4 no such topic
-    """
-    from streams.inspect.look import status as look_status
-
-    sys.exit(look_status(settings, account))
-
-
-@main.command()
-@click.argument("account", required=False)
-@click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
-@click.option("--until", metavar="TIME", help="Only what was appended before this time.")
-@click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
-@_guarded
-@_answering
-def evidence(
-    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
-) -> None:
-    """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
-
-    Lines of JSON: what was read, then each press, request, decision, status and dead letter of the account with its
-    offset and append time, byte for byte, then how many. Each line's hash covers all lines before it. --verify checks
-    the chain of such a file, and then every record against the topics as they are now.
-
-    \b
-    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
-                 withdrawal-gate evidence --verify acc-42.jsonl
-    Exit codes:  0 printed; with --verify: it holds
-                 1 with --verify: it does not, and each finding was printed
-                 2 wrong argument or setting
-                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
-                 4 no such topic
-    """
-    from streams.inspect import evidence as found
-    from streams.output import emit
-
-    if (account is None) == (verify is None):
-        message = "name an ACCOUNT, or a file with --verify"
-        raise click.UsageError(message)
-    if verify is not None:
-        sys.exit(found.verify(settings, verify))
-    for line in found.evidence(settings, account or "", since, until):
-        emit(line)
-
-
-@main.command()
-@_guarded
-def watch(settings: Settings) -> None:
-    """Show decisions, freeze statuses and dead letters as they come, from now on, until Ctrl-C.
-
-    On a terminal a line each; piped, a JSON line each with the field `topic` first. Committed records only, as the
-    withdrawal engine sees them. Of a dead letter only reason, detail and source are shown, nothing of the record.
-
-    \b
-    Example:     withdrawal-gate watch | grep account_frozen
-    Exit codes:  0 ended by Ctrl-C or because nobody reads the pipe
-                 2 wrong setting
-                 3 Kafka not reachable
-                 4 no such topic
-    """
-    from streams.inspect.look import watch as look_watch
-
-    try:
-        look_watch(settings)
-    except BrokenPipeError:
-        _forget_stdout()
-
-
-@main.command()
 @click.option("--every", type=DURATION, metavar="TIME", help="Go a round each 60s, 5m or 1h, until interrupted.")
 @click.option("--http", metavar="HOST:PORT", help="Serve the drill's metrics there, for example 127.0.0.1:8090.")
-@_guarded
-@_answering
+@guarded
+@answering
 def drill(settings: Settings, every: int | None, http: str | None) -> None:
     """Press the button for a test account and see that its withdrawals stop: a canary for the whole path.
 
@@ -353,8 +198,8 @@ def broker(port: int, data: Path) -> None:
 
 @main.command()
 @click.option("--keep", is_flag=True, help="Tell no story: keep a broker and a worker running until Ctrl-C.")
-@_guarded
-@_answering
+@guarded
+@answering
 def demo(_settings: Settings, *, keep: bool) -> None:
     """Show the whole flow on a real broker, in about 40 seconds, with a verdict at the end.
 
@@ -375,3 +220,7 @@ def demo(_settings: Settings, *, keep: bool) -> None:
     from streams.demo.story import tell_story
 
     sys.exit(keep_running() if keep else tell_story())
+
+
+for reading in (inspect.status, inspect.watch, inspect.evidence, inspect.report):
+    main.add_command(reading)

@@ -19,11 +19,11 @@ import orjson
 
 from schemas import dead_letter, freeze_status, panic_button, withdrawal_decision, withdrawal_request
 from schemas.panic_button import Press, parse_press
-from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, Fault, parse_object, parse_rfc3339, rfc3339
+from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, Fault, parse_object, rfc3339
 from schemas.withdrawal_request import parse_request
 from streams.errors import EXIT_FINE, EXIT_NO, SettingsError, TopicFaults
 from streams.inspect.look import require_text
-from streams.inspect.retained import COMMAND_REACH_SECONDS, Span, retained
+from streams.inspect.retained import COMMAND_REACH_SECONDS, retained, span_between
 from streams.kafka import REQUEST_SECONDS, ask, describe_topic, end_offsets, headers_of, reach, start_offsets
 from streams.output import emit
 
@@ -101,7 +101,7 @@ def _what_is_read(settings: Settings) -> dict[str, Any]:
 
 def _records(settings: Settings, opening: dict[str, Any]) -> list[dict[str, Any]]:
     """Return an account's records below `read_to`, in the order of their append times."""
-    span = Span(_time_ms("--since", opening["since"]), _time_ms("--until", opening["until"]))
+    span = span_between(opening["since"], opening["until"])
     found: list[tuple[int, int, dict[str, Any]]] = []
     for number, topic in enumerate(TOPICS):
         read_to = opening["topics"][topic]["read_to"]
@@ -110,15 +110,6 @@ def _records(settings: Settings, opening: dict[str, Any]) -> list[dict[str, Any]
             if below and account_of(topic, message) == opening["account_id"]:
                 found.append((message.timestamp()[1], number, _record(topic, message)))
     return [record for *_, record in sorted(found, key=lambda one: (*one[:2], one[2]["partition"], one[2]["offset"]))]
-
-
-def _time_ms(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_rfc3339(text)
-    except ValueError:
-        raise SettingsError(name, text, "an RFC 3339 time, for example 2026-11-22T09:00:00Z") from None
 
 
 def account_of(topic: str, message: Message) -> str | None:

@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from rich.console import Console
 from rich.progress import Progress
 
-from streams.errors import KafkaUnreachable, TopicFaults
+from schemas.wire import parse_rfc3339
+from streams.errors import KafkaUnreachable, SettingsError, TopicFaults
 from streams.kafka import REQUEST_SECONDS, ask, describe_topic, end_offsets, reach, reader, start_offsets
 
 if TYPE_CHECKING:
@@ -43,6 +44,20 @@ class Span:
 
 
 ALL = Span()
+
+
+def span_between(since: str | None, until: str | None) -> Span:
+    """Return the span that a command was asked for in RFC 3339 times; raise SettingsError for what is none."""
+    return Span(_time_ms("--since", since), _time_ms("--until", until))
+
+
+def _time_ms(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        raise SettingsError(name, text, "an RFC 3339 time, for example 2026-11-22T09:00:00Z") from None
 
 
 def require_topics(client: AdminClient, topics: Sequence[str]) -> dict[str, int]:

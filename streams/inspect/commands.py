@@ -1,0 +1,122 @@
+"""The commands that read a deployment's topics: status, watch, evidence, report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.command import answering, forget_stdout, guarded
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+@click.command()
+@click.argument("account")
+@guarded
+@answering
+def status(settings: Settings, account: str) -> None:
+    """Tell whether ACCOUNT is frozen, since when, until when and by which press.
+
+    Reads every press that panic-button retains and folds it with the gate's own rule, so no worker has to run. The end
+    is in the broker's time: it is compared with the newest press read or, if that is later, with this machine's clock.
+
+    \b
+    Example:     withdrawal-gate status acc-42
+    Exit codes:  0 frozen
+                 1 not frozen
+                 2 wrong argument or setting
+                 3 no answer: Kafka not reachable, the topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect.look import status as look_status
+
+    sys.exit(look_status(settings, account))
+
+
+@click.command()
+@guarded
+def watch(settings: Settings) -> None:
+    """Show decisions, freeze statuses and dead letters as they come, from now on, until Ctrl-C.
+
+    On a terminal a line each; piped, a JSON line each with the field `topic` first. Committed records only, as the
+    withdrawal engine sees them. Of a dead letter only reason, detail and source are shown, nothing of the record.
+
+    \b
+    Example:     withdrawal-gate watch | grep account_frozen
+    Exit codes:  0 ended by Ctrl-C or because nobody reads the pipe
+                 2 wrong setting
+                 3 Kafka not reachable
+                 4 no such topic
+    """
+    from streams.inspect.look import watch as look_watch
+
+    try:
+        look_watch(settings)
+    except BrokenPipeError:
+        forget_stdout()
+
+
+@click.command()
+@click.argument("account", required=False)
+@click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
+@click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
+@guarded
+@answering
+def evidence(
+    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
+) -> None:
+    """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
+
+    Lines of JSON: what was read, then each press, request, decision, status and dead letter of the account with its
+    offset and append time, byte for byte, then how many. Each line's hash covers all lines before it. --verify checks
+    the chain of such a file, and then every record against the topics as they are now.
+
+    \b
+    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
+                 withdrawal-gate evidence --verify acc-42.jsonl
+    Exit codes:  0 printed; with --verify: it holds
+                 1 with --verify: it does not, and each finding was printed
+                 2 wrong argument or setting
+                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect import evidence as found
+    from streams.output import emit
+
+    if (account is None) == (verify is None):
+        message = "name an ACCOUNT, or a file with --verify"
+        raise click.UsageError(message)
+    if verify is not None:
+        sys.exit(found.verify(settings, verify))
+    for line in found.evidence(settings, account or "", since, until):
+        emit(line)
+
+
+@click.command()
+@click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
+@click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option(
+    "--csv", "csv_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the figures there, too."
+)
+@guarded
+@answering
+def report(settings: Settings, since: str | None, until: str | None, csv_path: Path | None) -> None:
+    """Tell how the button is used, day by day (UTC): presses, windows, extensions, what was stopped, and how soon.
+
+    No account, press, withdrawal or address is in it, and what was chosen by fewer than five is shown as "other". It
+    reaches back as far as the topics do: presses 14 days, decisions 30.
+
+    \b
+    Example:     withdrawal-gate report --since 2026-11-01T00:00:00Z --csv button.csv
+    Exit codes:  0 printed   2 wrong argument or setting
+                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect.report import report as write_report
+
+    write_report(settings, since, until, csv_path)
