@@ -16,6 +16,7 @@ from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 WORKERS = ("gate-1", "gate-2")
+MONITORING = ("prometheus", "grafana")
 SETTINGS = {setting.metadata["name"] for setting in fields(Settings)}
 
 
@@ -69,19 +70,22 @@ def test_the_settings_of_the_containers_are_accepted(compose: dict[str, Any], st
 
 
 def test_every_service_that_stays_has_a_health_check(compose: dict[str, Any]) -> None:
-    """Kafka is asked for an answer, a worker whether it may decide."""
+    """Kafka is asked for an answer, a worker whether it may decide, what watches them whether it can serve."""
     services = compose["services"]
     assert "kafka-broker-api-versions.sh" in " ".join(services["kafka"]["healthcheck"]["test"])
     for worker in WORKERS:
         assert "/readyz" in " ".join(services[worker]["healthcheck"]["test"])
+    for name in MONITORING:
+        port = services[name]["ports"][0].rpartition(":")[2]
+        assert f"http://127.0.0.1:{port}/" in services[name]["healthcheck"]["test"][-1]
     assert services["topics"]["healthcheck"] == {"disable": True}
 
 
 def test_every_port_is_open_to_this_machine_only(compose: dict[str, Any]) -> None:
-    """Neither Kafka nor a worker's HTTP asks who is there."""
+    """Neither Kafka nor a worker's HTTP asks who is there, nor what watches them."""
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 3
-    assert len({port.split(":")[1] for port in ports}) == 3
+    assert len(ports) == 5
+    assert len({port.split(":")[1] for port in ports}) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -118,6 +122,24 @@ def test_containers_of_the_gate_can_do_no_more_than_they_need(compose: dict[str,
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["stop_grace_period"] == "15s"
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+
+
+def test_monitoring_starts_when_asked_for_only_and_can_change_nothing(compose: dict[str, Any]) -> None:
+    """A profile of its own, images of one version, what is ours read-only, nobody logs in."""
+    profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
+    assert profiles == {name: ["monitoring"] for name in MONITORING}
+    for name in MONITORING:
+        service = compose["services"][name]
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert [volume for volume in service["volumes"] if volume.startswith("./") and not volume.endswith(":ro")] == []
+        assert {volume.split(":")[0] for volume in service["volumes"] if volume[0] != "."} <= compose["volumes"].keys()
+    grafana = compose["services"]["grafana"]["environment"]
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert grafana["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert grafana["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
 
 
 def test_kafka_tells_containers_and_this_machine_different_addresses(compose: dict[str, Any]) -> None:

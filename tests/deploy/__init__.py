@@ -1,0 +1,1 @@
+"""What people deploy beside the gate: alerts, dashboard, runbook."""
