@@ -40,6 +40,8 @@ _STATUS_VALUE = struct.Struct(">Bqq")
 _TIME = struct.Struct(">q")
 _PLACE = struct.Struct(">iq")
 _NOT_ASKED = -(2**63)
+# Folders without one may lack freezes that a purge before 1970 dropped: they are refused, and rebuilt from the topic.
+_FORMAT = "2"
 _ADJUSTED = (None, Adjusted.DEFAULTED, Adjusted.RAISED, Adjusted.LOWERED)
 # Bounds the time for which a purge holds decisions up; what is left is purged the next time.
 PURGE_AT_ONCE = 5_000
@@ -71,7 +73,7 @@ class FreezeTable:
     def __init__(self, folder: Path, identity: dict[str, str]) -> None:
         """Open the folder; raise FolderFault when it is damaged, in use or another topic's."""
         self.folder = folder
-        self._database = open_store(folder, identity)
+        self._database = open_store(folder, {**identity, "format": _FORMAT})
         self._lock = threading.Lock()
         stored = self._database.get(_APPLIED_KEY)
         self._applied = {int(p): offset for p, offset in orjson.loads(stored).items()} if stored else {}
