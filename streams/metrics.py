@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCo
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from schemas import panic_button, withdrawal_request
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -99,3 +101,12 @@ class Metrics:
             self.presses.labels(adjusted)
         for outcome in ("committed", "aborted"):
             self.transactions.labels(outcome)
+        for topic, reasons in (
+            (panic_button.TOPIC, ("unreadable", "no_account", "key_mismatch", "invalid_press")),
+            (
+                withdrawal_request.TOPIC,
+                ("unreadable", "no_account", "no_withdrawal_id", "invalid_request", "duplicate_withdrawal"),
+            ),
+        ):
+            for reason in reasons:
+                self.dead_letters.labels(topic, reason)
