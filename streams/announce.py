@@ -159,15 +159,17 @@ class Announce:
             if max(next_offset, lane.end_seen) < ends.get(partition, 0):
                 continue
             since_ms = self._looked.get(partition) or int(lane.note or "0")
-            due = self._due(partition, since_ms, now_ms)
+            # The moment never goes back, whatever the clock does: what lies before it would be announced again.
+            until_ms = max(since_ms, now_ms)
+            due = self._due(partition, since_ms, until_ms)
             if not due:
-                self._looked[partition] = now_ms
+                self._looked[partition] = until_ms
                 if found is not None:
-                    found.work.note = str(now_ms)
+                    found.work.note = str(until_ms)
                 continue
             found = announcements.setdefault(partition, Announcements(LaneWork(next_offset)))
             # When there are too many for one transaction, it ends with the last that it holds.
-            upto_ms = now_ms if len(due) < MAX_ENDS else due[MAX_ENDS - 1][0]
+            upto_ms = until_ms if len(due) < MAX_ENDS else due[MAX_ENDS - 1][0]
             found.work.note = str(upto_ms)
             found.work.records += [self._status_record(*one) for one in due if one[0] <= upto_ms]
             self._looked.pop(partition, None)
