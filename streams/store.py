@@ -18,6 +18,8 @@ BLOCK_CACHE_BYTES = 16 * 1024 * 1024
 WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 # Ten bits a key: one look-up in a hundred of an absent account reads a block (design.md, "Where a record's time goes").
 BLOOM_BITS_PER_KEY = 10
+# Share of the write buffer that its own filter takes: 6.7 million bits for some 100,000 keys.
+MEMTABLE_BLOOM_RATIO = 0.1
 
 _IDENTITY_KEY = b"m:identity"
 
@@ -67,9 +69,12 @@ def scan(database: Rdict, start: bytes, stop: bytes) -> Iterator[tuple[bytes, by
 
 
 def get_many(database: Rdict, keys: Sequence[bytes]) -> list[bytes | None]:
-    """Return the value of each key, None for one that is absent."""
-    found: list[bytes | None] = database.get(list(keys)) or []
-    return found
+    """Return the value of each key, None for one that is absent.
+
+    One by one: a get of many sorts the keys first, which takes longer than it saves (absent keys in a store of
+    1,000,000: 0.47 instead of 0.54 µs each, those of an empty bucket 0.23 instead of 0.42 µs).
+    """
+    return [*map(database.get, keys)]
 
 
 def write_batch() -> WriteBatch:
@@ -87,6 +92,9 @@ def _options() -> Options:
     options.create_if_missing(create_if_missing=True)
     options.set_block_based_table_factory(blocks)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    # A filter for what has not reached a file yet, too: without it each look-up there compares some twenty keys.
+    options.set_memtable_whole_key_filtering(whole_key_filter=True)
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO)
     options.set_max_write_buffer_number(2)
     options.set_keep_log_file_num(2)
     options.set_paranoid_checks(enabled=True)
