@@ -20,7 +20,7 @@ from schemas.freeze_status import Status, encode_status
 from schemas.panic_button import Press, parse_press
 from streams.gate import bury
 from streams.kafka import error_of
-from streams.lane import LaneWork, Record
+from streams.lane import LaneWork
 from streams.rule import Freeze, freeze_of_press
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streams.exactly_once import Batch, ExactlyOnce
     from streams.follow import Follow
     from streams.freeze_table import FreezeTable
-    from streams.lane import Lane
+    from streams.lane import Lane, Record
     from streams.metrics import Metrics
     from streams.settings import Settings
 
@@ -202,7 +202,7 @@ class Announce:
         key = account_id.encode()
         # An account's statuses stay in one partition, in order, so that compaction keeps the last: CRC-32, as
         # librdkafka's default partitioner.
-        return Record(self._status_topic, crc32(key) % self._status_partitions, key, value)
+        return self._status_topic, crc32(key) % self._status_partitions, key, value, None
 
     def _count(self, found: Announcements) -> None:
         for adjusted, count in found.pressed.items():

@@ -13,7 +13,7 @@ between is made good by the same reading back.
 from __future__ import annotations
 
 import struct
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import orjson
@@ -33,6 +33,8 @@ _TIME = struct.Struct(">q")
 _PARTITION = struct.Struct(">i")
 # When the lead of a partition moves to another broker, append times may go back by as much as their clocks differ.
 CLOCK_STEP_MS = 1_000
+# Bounds the memory that reading back takes.
+RESTORE_AT_ONCE = 20_000
 
 
 class DecidedIds:
@@ -62,9 +64,14 @@ class DecidedIds:
 
     def restore(self, partition: int, decided: Iterable[tuple[str, int]], next_offset: int, decisions_end: int) -> None:
         """Take (id, requested at or before, in ms) read back from the decisions, and up to where that is all."""
-        batch = write_batch()
-        self._put(batch, partition, decided, next_offset, decisions_end)
-        self._database.write(batch)
+        remaining = iter(decided)
+        # A memory's worth may be millions. A crash between two batches leaves ids without the place that says so:
+        # they are read back again.
+        while chunk := list(islice(remaining, RESTORE_AT_ONCE)):
+            batch = write_batch()
+            self._put(batch, partition, chunk)
+            self._database.write(batch)
+        self._database[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
 
     def seen(self, partition: int, requests: Sequence[tuple[str, int]]) -> set[str]:
         """Return those ids of (id, requested at in ms) that were decided no longer ago than the memory."""
@@ -79,8 +86,13 @@ class DecidedIds:
         return found
 
     def _by_bucket(self, decided: Iterable[tuple[str, int]]) -> Iterator[tuple[int, list[tuple[str, int]]]]:
-        """Split into runs of one bucket each: thousands of records in a row share one."""
+        """Split into runs of one bucket each: thousands of records in a row share one, as a rule all of a batch."""
         memory_ms = self._memory_ms
+        if isinstance(decided, list) and decided:
+            times_ms = [time_ms for _, time_ms in decided]
+            if min(times_ms) // memory_ms == max(times_ms) // memory_ms:
+                yield times_ms[0] // memory_ms, decided
+                return
         for bucket, run in groupby(decided, lambda one: one[1] // memory_ms):
             yield bucket, list(run)
 
@@ -94,24 +106,17 @@ class DecidedIds:
         batch = write_batch()
         for partition, (requests, next_offset) in decided.items():
             _, decisions_end = self.known(partition)
-            self._put(batch, partition, requests, next_offset, decisions_end)
+            self._put(batch, partition, requests)
+            batch[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
             if requests:
                 self._drop_spent(batch, partition, requests[-1][1] // self._memory_ms - 3)
         self._database.write(batch)
 
-    def _put(
-        self,
-        batch: WriteBatch,
-        partition: int,
-        decided: Iterable[tuple[str, int]],
-        next_offset: int,
-        decisions_end: int,
-    ) -> None:
+    def _put(self, batch: WriteBatch, partition: int, decided: Iterable[tuple[str, int]]) -> None:
         for bucket, run in self._by_bucket(decided):
             prefix = _prefix(partition, bucket)
             for withdrawal_id, time_ms in run:
                 batch[prefix + withdrawal_id.encode()] = _TIME.pack(time_ms)
-        batch[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
 
     def _drop_spent(self, batch: WriteBatch, partition: int, bucket: int) -> None:
         """Drop what nothing can ask for any more: requests of a partition come in the order of their times."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,7 +55,7 @@ class Batch:
     """Records by partition, fetched under one assignment."""
 
     epoch: int
-    records: dict[int, list[Message]] = field(default_factory=dict)
+    records: defaultdict[int, list[Message]] = field(default_factory=lambda: defaultdict(list))
 
     def __len__(self) -> int:
         """Count the records."""
@@ -159,7 +160,14 @@ class ExactlyOnce:
         first = self.consumer.poll(seconds)
         messages = [] if first is None else [first, *self.consumer.consume(most - 1, 0)]
         for message in messages:
-            self._sort(message, batch)
+            error = message.error()
+            if error is None:
+                batch.records[message.partition() or 0].append(message)
+            else:
+                self._heed(message, error)
+        for partition, fetched in batch.records.items():
+            if partition in self._lanes:
+                self._lanes[partition].fetched = (fetched[-1].offset() or 0) + 1
         if batch.epoch != self.epoch or self._to_open or self._misplaced:
             # The assignment changed during the fetch, or a commit failed just before it: whose these records are, or
             # what should have come before them, is not known. Read them again.
@@ -167,17 +175,13 @@ class ExactlyOnce:
             return Batch(self.epoch)
         return batch
 
-    def _sort(self, message: Message, batch: Batch) -> None:
-        partition, offset, error = message.partition(), message.offset(), message.error()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF and partition in self._lanes and offset is not None:
-                self._lanes[partition].end_seen = offset
-            elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE} or error.fatal():
-                raise KafkaException(error)
-        elif partition is not None and offset is not None:
-            batch.records.setdefault(partition, []).append(message)
-            if partition in self._lanes:
-                self._lanes[partition].fetched = offset + 1
+    def _heed(self, message: Message, error: KafkaError) -> None:
+        """Take what comes in the place of a record: the end of a partition, or an error."""
+        partition, offset = message.partition(), message.offset()
+        if error.code() == KafkaError._PARTITION_EOF and partition in self._lanes and offset is not None:
+            self._lanes[partition].end_seen = offset
+        elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE} or error.fatal():
+            raise KafkaException(error)
 
     def _put_right(self) -> None:
         """Open lanes that were assigned or broke, and read on from where they stand."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import orjson
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
@@ -27,7 +27,7 @@ from schemas.wire import Fault, FaultReason, rfc3339
 from schemas.withdrawal_decision import TRACE_HEADER, Reason, approval_form, encode_decision, write_freeze_view
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
 from streams.kafka import headers_of
-from streams.lane import LaneWork, Record
+from streams.lane import LaneWork
 from streams.rule import is_frozen
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from streams.exactly_once import Batch, ExactlyOnce
     from streams.freeze_table import FreezeTable
     from streams.health import Health
+    from streams.lane import Record
     from streams.metrics import Metrics
     from streams.rule import Freeze
     from streams.settings import Settings
@@ -54,12 +55,8 @@ COMMIT_ASIDE_FROM = 500
 DECIDED_BEFORE = Fault(FaultReason.DUPLICATE_WITHDRAWAL, "this withdrawal_id was decided before in this partition")
 
 
-class Asked(NamedTuple):
-    """A record of the batch: a request, or what makes it none, and the broker time that counts for it."""
-
-    message: Message
-    request: WithdrawalRequest | Fault
-    requested_ms: int
+# A record of the batch: a request, or what makes it none, and the broker time (ms) that counts for it.
+Asked = tuple[Message, WithdrawalRequest | Fault, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,7 @@ class Gathered:
     parsed: dict[int, list[Asked]]
     freezes: dict[str, Freeze]
     seen: dict[int, set[str]]
+    on_their_way: dict[int, dict[str, int]]
     freeze_view: str
     asked_ms: int
 
@@ -78,9 +76,10 @@ class Outcomes:
     """What a lane's transaction holds, and what is to be remembered and counted once it has committed."""
 
     work: LaneWork
-    decided: list[tuple[str, int]]
-    verdicts: Counter[str]
-    faults: Counter[str]
+    # When each id was requested, ms.
+    decided: dict[str, int] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
 
 
 class Gate:
@@ -119,7 +118,7 @@ class Gate:
         self._committing: Future[None] | None = None
         self._committing_epoch = -1
         # Ids that were decided in the batch that is committing, by partition.
-        self._on_their_way: dict[int, set[str]] = {}
+        self._on_their_way: dict[int, dict[str, int]] = {}
         # Append time of the oldest request in hand, for the lag; None when there is none.
         self.oldest_ms: int | None = None
 
@@ -146,7 +145,7 @@ class Gate:
         gathered = self._gather(batch, asked_ms)
         outcomes = {partition: self._decide(partition, gathered) for partition in gathered.parsed}
         self.settle()
-        self._on_their_way = {p: {withdrawal_id for withdrawal_id, _ in outcomes[p].decided} for p in outcomes}
+        self._on_their_way = {partition: outcome.decided for partition, outcome in outcomes.items()}
         self._committing_epoch = batch.epoch
         self._committing = self._committer.submit(self._commit, batch, outcomes)
         if len(batch) < COMMIT_ASIDE_FROM:
@@ -177,30 +176,30 @@ class Gate:
         freezes, applied = self._table.gather(list(accounts))
         seen = {
             partition: self._ids.seen(partition, [(request.withdrawal_id, when_ms) for request, when_ms in lane])
-            | self._on_their_way.get(partition, set())
             for partition, lane in requests.items()
         }
-        return Gathered(parsed, freezes, seen, write_freeze_view(applied), asked_ms)
+        return Gathered(parsed, freezes, seen, self._on_their_way, write_freeze_view(applied), asked_ms)
 
     def _parse(self, message: Message, asked_ms: int) -> Asked:
         value = message.value()
         request = parse_request(message.key(), value)
         if isinstance(request, Fault):
-            return Asked(message, request, asked_ms)
+            return message, request, asked_ms
         if len(value or b"") > self._max_request_bytes:
             wrong = f"the value has {len(value or b'')} bytes, more than a decision can repeat"
             request = request._replace(wrong=request.wrong or wrong, embeddable=False)
         kind, append_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:
-            return Asked(message, request, append_ms)
+            return message, request, append_ms
         # No broker set this time, so it proves nothing: the present counts, and the worker says that it is not ready.
         self._health.distrust(self._request_topic)
-        return Asked(message, request, self._clock.known_ms())
+        return message, request, self._clock.known_ms()
 
     def _decide(self, partition: int, gathered: Gathered) -> Outcomes:
         lane = gathered.parsed[partition]
-        outcomes = Outcomes(LaneWork((lane[-1].message.offset() or 0) + 1), [], Counter(), Counter())
-        seen = gathered.seen[partition]
+        outcomes = Outcomes(LaneWork((lane[-1][0].offset() or 0) + 1))
+        records, decided = outcomes.work.records, outcomes.decided
+        seen, on_their_way = gathered.seen[partition], gathered.on_their_way.get(partition, {})
         decided_at = rfc3339(gathered.asked_ms)
         valid_until = rfc3339(gathered.asked_ms + self._approval_ms)
         form = approval_form(
@@ -211,11 +210,10 @@ class Gate:
                 self._bury(message, request, outcomes)
                 continue
             withdrawal_id, account_id, wrong, embeddable = request
-            if withdrawal_id in seen:
+            if withdrawal_id in seen or withdrawal_id in decided or withdrawal_id in on_their_way:
                 self._bury(message, DECIDED_BEFORE, outcomes)
                 continue
-            seen.add(withdrawal_id)
-            outcomes.decided.append((withdrawal_id, requested_ms))
+            decided[withdrawal_id] = requested_ms
             freeze = gathered.freezes.get(account_id)
             reason = None
             if wrong is not None:
@@ -227,6 +225,7 @@ class Gate:
                 ids = orjson.dumps(withdrawal_id), orjson.dumps(account_id)
                 value = form % (*ids, message.offset(), message.value())
             else:
+                outcomes.rejected[reason] += 1
                 frozen = freeze if reason is Reason.ACCOUNT_FROZEN else None
                 value = encode_decision(
                     withdrawal_id=withdrawal_id,
@@ -240,11 +239,10 @@ class Gate:
                     freeze_view=gathered.freeze_view,
                     request=message.value() if embeddable else None,
                 )
-            headers = _trace(message)
+            headers = None if message.headers() is None else _trace(message)
             if self._keys is not None:
                 headers = [*(headers or ()), (SIGNATURE_HEADER, self._keys.sign(value))]
-            outcomes.work.records.append(Record(self._decision_topic, partition, account_id.encode(), value, headers))
-            outcomes.verdicts[reason or ""] += 1
+            records.append((self._decision_topic, partition, account_id.encode(), value, headers))
             if wrong is not None:
                 self._bury(message, Fault(FaultReason.INVALID_REQUEST, wrong), outcomes)
         return outcomes
@@ -258,15 +256,16 @@ class Gate:
 
     def _account_for(self, batch: Batch, done: dict[int, Outcomes]) -> None:
         """Remember and count what has committed."""
-        self._ids.remember({p: (outcomes.decided, outcomes.work.next_offset) for p, outcomes in done.items()})
+        self._ids.remember({p: ([*outcome.decided.items()], outcome.work.next_offset) for p, outcome in done.items()})
         now_ms = self._clock.now_ms()
         for partition, outcomes in done.items():
-            for verdict, count in outcomes.verdicts.items():
-                labels = ("rejected", verdict) if verdict else ("approved", "none")
-                self._metrics.decisions.labels(*labels).inc(count)
+            approved = len(outcomes.decided) - outcomes.rejected.total()
+            self._metrics.decisions.labels("approved", "none").inc(approved)
+            for reason, count in outcomes.rejected.items():
+                self._metrics.decisions.labels("rejected", reason).inc(count)
             for reason, count in outcomes.faults.items():
                 self._metrics.dead_letters.labels(withdrawal_request.TOPIC, reason).inc(count)
-            times = Counter(message.timestamp()[1] for message in batch.records[partition])
+            times = Counter([message.timestamp()[1] for message in batch.records[partition]])
             for append_ms, count in times.items():
                 self._metrics.decision_latency.observe((now_ms - append_ms) / 1000, count)
 
@@ -281,10 +280,8 @@ def bury(  # noqa: PLR0913, PLR0917  (the record, its fault, and both places)
     if size + RECORD_OVERHEAD_BYTES > max_bytes:
         detail = f"{fault.detail}; {size} bytes are more than {topic} takes: read the record at gate-source"
         fault, key, value, headers = Fault(fault.reason, detail), None, None, []
-    return Record(topic, partition, key, value, dead_letter_headers(headers, fault, source))
+    return topic, partition, key, value, dead_letter_headers(headers, fault, source)
 
 
 def _trace(message: Message) -> Headers | None:
-    if message.headers() is None:
-        return None
     return [header for header in headers_of(message) if header[0] == TRACE_HEADER][:1] or None
