@@ -89,8 +89,7 @@ class Folding:
 
     def broken(self, state: State) -> str | None:
         """G2, G3 and what will be announced."""
-        folded = [press for held, upto in zip(state.log, state.applied, strict=True) for press in held[:upto]]
-        for press in folded:
+        for press in self._folded_presses(state):
             if state.now < press.promised and state.until < press.promised:
                 held = f"the table says {state.until}" if state.until else "the table has no freeze"
                 return f"G2: pressed at {press.append}, promised until {press.promised}; {held} at {state.now}"
@@ -101,6 +100,12 @@ class Folding:
         if said and FROZEN not in said:
             return "status: the account was frozen, and no press will be announced as having frozen it"
         return None
+
+    def _folded_presses(self, state: State) -> Iterator[Press]:
+        """Yield what the table has applied; a press half written is being applied, by a worker that still lives."""
+        for partition, (held, upto) in enumerate(zip(state.log, state.applied, strict=True)):
+            halved = state.half == partition and self.left_out is LeftOut.OFFSET_WITH_FOLD
+            yield from held[: upto - 1 if halved else upto]
 
     def done(self, state: State) -> bool:
         """The table has applied all there is."""
