@@ -1,16 +1,16 @@
 """Deciding (G4): each request has exactly one outcome, and gets it. exactly_once, lane, resume, decided ids.
 
-The world: one partition of `withdrawal-request` holding two requests with the *same* withdrawal id, so the first is to
-have a decision and the second a dead letter (a duplicate). Two workers in one consumer group take turns: the group
+The world: one partition of `withdrawal-request` holding requests with the *same* withdrawal id, so the first is to have
+a decision and each further one a dead letter (a duplicate). Two workers in one consumer group take turns: the group
 gives the partition to one at a time, but a worker that was paused may believe for a while that it still has it.
 
 A worker goes through these steps, named as in streams/:
 
     exactly_once.assigned     the group gives it the partition: count up the epoch, keep the group metadata
-    lane.open                 init_transactions: fence earlier producers of the transactional id, end what they left open
+    lane.open                 init_transactions: fence earlier producers of the transactional id, end what they left
     exactly_once.committed    ask the group's offset; waits while a transaction with an offset is open
     resume                    read the tails of decisions and dead letters; go on behind the last; restore the ids
-    exactly_once.fetch        a batch, of one request or both
+    exactly_once.fetch        a batch, of one request or more
     lane.commit 1, 2, 3, 4    begin and produce; add the offset in the assignment's name; commit
     exactly_once.revoked      the group takes the partition back, or the worker learns that it is gone; not in a commit
 
@@ -34,7 +34,6 @@ from tests.model.explorer import Kind, Step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REQUESTS = 2
 WORKERS = (0, 1)
 NAMES = "AB"
 NOBODY = -1
@@ -100,22 +99,29 @@ class Deciding:
     """The scenario; the design itself, or with something left out."""
 
     name = "deciding"
-    bounds = "2 requests with one id, 1 request partition, 2 workers, any number of rebalances, 2 faults"
 
-    def __init__(self, *left_out: LeftOut) -> None:
-        """Take what is left out."""
+    def __init__(self, *left_out: LeftOut, requests: int = 2, faults: int = 3, rewinds: bool = True) -> None:
+        """Take what is left out, and the bounds."""
         self.without = frozenset(left_out)
+        self.requests = requests
+        self.faults = faults
+        self.rewinds = rewinds
+        self.bounds = (
+            f"{requests} requests of one id, 1 partition, 2 workers, any number of rebalances, {faults} faults"
+        )
+        if not rewinds:
+            self.bounds += ", the group's offset is not set back"
         opening = (self._fence, self._ask_committed, self._resume)
         self._opening = (*opening[1:], opening[0]) if LeftOut.FENCE_FIRST in self.without else opening
 
     def initial(self) -> State:
-        """Return two workers that are not members yet, and two requests."""
-        return State((Worker(), Worker()), NOBODY, 0, (), (False, False), (NOBODY,) * 3, (False,) * 3, 2)
+        """Return two workers that are not members yet, and nothing decided."""
+        return State((Worker(), Worker()), NOBODY, 0, (), (False, False), (NOBODY,) * 3, (False,) * 3, self.faults)
 
     def broken(self, state: State) -> str | None:
         """G4: an outcome once, an id decided once, a duplicate of something."""
         done = [outcome for outcome in state.log if outcome.whose == COMMITTED]
-        for request in range(REQUESTS):
+        for request in range(self.requests):
             if sum(outcome.request == request for outcome in done) > 1:
                 return f"G4: request {request} has two outcomes"
         decisions = sum(outcome.kind == DECISION for outcome in done)
@@ -125,7 +131,7 @@ class Deciding:
 
     def done(self, state: State) -> bool:
         """Every request has an outcome that a committed reader sees."""
-        return len({outcome.request for kind in (DECISION, LETTER) for outcome in _seen(state, kind)}) == REQUESTS
+        return len({outcome.request for kind in (DECISION, LETTER) for outcome in _seen(state, kind)}) == self.requests
 
     def steps(self, state: State) -> Iterator[Step]:
         """Group, workers, coordinator, faults."""
@@ -135,7 +141,7 @@ class Deciding:
             if state.faults_left:
                 yield from self._faults(state._replace(faults_left=state.faults_left - 1), who)
         yield from self._coordinator(state)
-        if state.faults_left and state.committed:
+        if state.faults_left and state.committed and self.rewinds:
             rewound = state._replace(committed=0, faults_left=state.faults_left - 1)
             yield Step(Kind.FAULT, "fault: the group's offset is set back to 0", rewound)
 
@@ -151,7 +157,7 @@ class Deciding:
 
     @staticmethod
     def _left(state: State, who: int) -> State:
-        """The epoch is counted up and the lane forgotten; a batch in hand stays, no longer fresh."""
+        """Count up the epoch and forget the lane; a batch in hand stays, no longer fresh."""
         gone = Worker(batch=state.workers[who].batch)
         left = _with(state, who, gone)
         return left._replace(owner=NOBODY) if left.owner == who else left
@@ -163,7 +169,7 @@ class Deciding:
         if ASSIGNED <= worker.lane < OPEN:
             yield from self._opening[worker.lane - ASSIGNED](state, who)
         if worker.batch is None and worker.lane == OPEN:
-            for end in range(worker.next + 1, REQUESTS + 1):
+            for end in range(worker.next + 1, self.requests + 1):
                 fetched = worker._replace(batch=(worker.next, end), fresh=True)
                 words = f"{name} exactly_once.fetch: {_requests(worker.next, end)}"
                 yield Step(Kind.STEP, words, _with(state, who, fetched))
@@ -210,10 +216,14 @@ class Deciding:
         if worker.lane == OPEN and LeftOut.OFFSET_IN_TRANSACTION in self.without:
             return self._move_apart(state, who, MOVED_APART)
         if worker.lane == DECIDED_APART:
-            moved = self._move_apart(state, who, OPEN)
-            return moved._replace(after=_finished(moved.after, who)) if worker.part == MEMBER else moved  # type: ignore[arg-type]
+            return self._move_apart(state, who, OPEN)
         if not state.valid[who]:
             return Step(Kind.STEP, f"{name} lane.commit: fenced, joins anew", self._fenced(state, who))
+        return self._transact(state, who, batch)
+
+    def _transact(self, state: State, who: int, batch: tuple[int, int]) -> Step:
+        """One step of the transaction, by a producer that is not fenced."""
+        worker, name = state.workers[who], NAMES[who]
         if worker.lane in {OPEN, MOVED_APART}:
             outcomes = _outcomes(batch, who, known=worker.knows_id)
             produced = _with(state, who, worker._replace(lane=PRODUCED))
@@ -239,7 +249,8 @@ class Deciding:
         worker, name = state.workers[who], NAMES[who]
         if worker.part != MEMBER or worker.batch is None:
             return Step(Kind.STEP, f"{name}: its generation is refused, it joins anew", self._fenced(state, who))
-        moved = _with(state, who, worker._replace(lane=lane))._replace(committed=worker.batch[1])
+        moved = _with(state, who, worker._replace(lane=lane)) if lane == MOVED_APART else _finished(state, who)
+        moved = moved._replace(committed=worker.batch[1])
         return Step(Kind.STEP, f"{name} commits the offset {worker.batch[1]} by itself", moved)
 
     def _fenced(self, state: State, who: int) -> State:
@@ -253,8 +264,7 @@ class Deciding:
             if state.late[whose]:
                 arrived = _committed(state, whose)._replace(late=_put(state.late, whose, False))
                 yield Step(Kind.STEP, f"{name}'s delayed commit request arrives", arrived)
-            is_open = state.adding[whose] != NOBODY or any(outcome.whose == whose for outcome in state.log)
-            if not is_open:
+            if not _is_open(state, whose):
                 continue
             ended = _aborted(state, whose)
             if whose != DEAD:
@@ -269,7 +279,8 @@ class Deciding:
 
     def _faults(self, state: State, who: int) -> Iterator[Step]:
         worker, name = state.workers[who], NAMES[who]
-        if worker != Worker():
+        # Where no transactional id ends it, one dead worker's open transaction is enough: there is no second one.
+        if worker != Worker() and not (_is_open(state, DEAD) and _is_open(state, who)):
             killed = _with(state, who, Worker())
             killed = killed._replace(owner=NOBODY if state.owner == who else state.owner)
             yield Step(Kind.FAULT, f"fault: kill -9 of {name}; the group notices", _orphaned(killed, who))
@@ -307,6 +318,10 @@ def _outcomes(batch: tuple[int, int], who: int, *, known: bool) -> tuple[Outcome
     return tuple(Outcome(request, kind, who) for request, kind in zip(range(*batch), kinds, strict=True))
 
 
+def _is_open(state: State, whose: int) -> bool:
+    return state.adding[whose] != NOBODY or any(outcome.whose == whose for outcome in state.log)
+
+
 def _committed(state: State, whose: int) -> State:
     """End the open transaction of `whose`: its outcomes and its offset count."""
     log = tuple(outcome._replace(whose=COMMITTED) if outcome.whose == whose else outcome for outcome in state.log)
@@ -323,8 +338,10 @@ def _aborted(state: State, whose: int) -> State:
 def _orphaned(state: State, who: int) -> State:
     """Leave a killed worker's open transaction to nobody."""
     log = tuple(outcome._replace(whose=DEAD) if outcome.whose == who else outcome for outcome in state.log)
-    adding = (*_put(state.adding[:2], who, NOBODY), max(state.adding[DEAD], state.adding[who]))
-    late = (*_put(state.late[:2], who, False), state.late[DEAD] or state.late[who])
+    if not _is_open(state, who):
+        return state._replace(valid=_put(state.valid, who, False), late=_put(state.late, who, False))
+    adding = (*_put(state.adding[:2], who, NOBODY), state.adding[who])
+    late = (*_put(state.late[:2], who, False), state.late[who])
     return state._replace(log=log, adding=adding, late=late, valid=_put(state.valid, who, False))
 
 

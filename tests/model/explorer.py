@@ -45,8 +45,13 @@ class Step(NamedTuple):
 class Model(Protocol[S]):
     """What the explorer needs to know."""
 
-    name: str
-    bounds: str
+    @property
+    def name(self) -> str:
+        """What the model is about, in a word."""
+
+    @property
+    def bounds(self) -> str:
+        """How much of everything there is."""
 
     def initial(self) -> S:
         """Return the state in which everything begins."""

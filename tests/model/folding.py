@@ -1,8 +1,8 @@
 """Folding (G2, G3): no freeze ends early, none lasts longer than was promised. follow, freeze table, policy, purge.
 
-The world: one account, two presses in two partitions of `panic-button`, and the time from 0 to 3. A press is long (3) or
-short (1); from time 2 on the policy allows 1 at most. A publisher's clock may be right or 2 behind. One worker follows
-the partitions at any pace, one ahead of the other or not.
+The world: one account, two presses in two partitions of `panic-button`, and the time from 0 to 3. A press is long (3)
+or short (1); from time 2 on the policy allows 1 at most. A publisher's clock may be right or 2 behind. One worker
+follows the partitions at any pace, one ahead of the other or not.
 
 Steps, named as in streams/: follow.apply (fold and offset in one WriteBatch), purge, and the time that passes.
 Faults: the worker is killed; it loses its data folder, and rebuilds the table from the topic.
@@ -108,7 +108,7 @@ class Folding:
             yield from held[: upto - 1 if halved else upto]
 
     def done(self, state: State) -> bool:
-        """The table has applied all there is."""
+        """Tell whether the table has applied all there is."""
         return state.half == UNKNOWN and all(
             upto == len(held) for held, upto in zip(state.log, state.applied, strict=True)
         )
@@ -138,7 +138,9 @@ class Folding:
         if state.half != UNKNOWN:
             # The other half of the variants that write twice.
             finish, wrote = self._folded if self.left_out is LeftOut.OFFSET_WITH_FOLD else self._moved, state.half
-            yield Step(Kind.STEP, "follow.apply: the other half is written", finish(state, wrote)._replace(half=UNKNOWN))
+            yield Step(
+                Kind.STEP, "follow.apply: the other half is written", finish(state, wrote)._replace(half=UNKNOWN)
+            )
             return
         for partition in range(2):
             position = state.applied[partition]

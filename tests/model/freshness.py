@@ -9,8 +9,8 @@ One worker, whose table follows at any pace.
 - A request is promised a rejection when its account's press was acknowledged before it was appended. That promises a
   little more than G1 (before it was sent), and saves a step.
 
-Steps, named as in streams/: follow.apply, barrier.ask, exactly_once.fetch, gate.decide (gather, rule and commit at once;
-deciding.py takes the commit apart).
+Steps, named as in streams/: follow.apply, barrier.ask, exactly_once.fetch, gate.decide (gather, rule and commit at
+once; deciding.py takes the commit apart).
 Faults: the worker is killed; the worker loses its data folder.
 
 Left out: the brokers are one. A deposed leader that answers the barrier is in docs/proof.md, "Not covered".
