@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.panic_button import Press, parse_press
+from schemas.wire import FaultReason
 from streams.kafka import headers_of
 from streams.rule import BUILT_IN_POLICY, FreezePolicy, freeze_of_press, is_frozen
 
@@ -158,7 +159,9 @@ def _decided_once(
         if not outcomes:
             counts["without outcome"] += 1
             yield f"G4 never: request {sent.partition}:{sent.offset} has no outcome"
-        if len(decisions) > 1 or len(letters) > 1:
+        # Only a request that is wrong in itself has both; a duplicate's letter beside a decision is a second outcome.
+        both = decisions and any(outcome.dead_letter != FaultReason.INVALID_REQUEST for outcome in letters)
+        if len(decisions) > 1 or len(letters) > 1 or both:
             counts["decided twice"] += 1
             yield f"G4 twice: request {sent.partition}:{sent.offset} has {len(outcomes)} outcomes"
         for outcome in decisions:

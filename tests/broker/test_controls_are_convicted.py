@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tests.deployment import Deployment
 
 
-@pytest.mark.parametrize("module", ["tests.controls.no_barrier", "tests.controls.cached_end_offsets"])
+@pytest.mark.parametrize(
+    "module",
+    ["tests.controls.no_barrier", "tests.controls.barrier_before_fetch", "tests.controls.cached_end_offsets"],
+)
 def test_a_gate_that_does_not_ask_after_each_fetch_approves_what_it_must_not(
     deploy: Callable[..., Deployment], module: str
 ) -> None:

@@ -1,0 +1,124 @@
+"""Gates that decide twice: each leaves a fence out, alone or with others, and is convicted where the gate is acquitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.judge import judge
+from tests.processes import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.judge import Verdict
+    from tests.deployment import Deployment
+    from tests.processes import Worker
+
+REQUESTS = 50
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("tests.controls.lost_session", set()),
+        ("tests.controls.metadata_at_commit", {"G4 twice"}),
+        ("tests.controls.lost_answer", set()),
+        ("tests.controls.kept_producer", {"G4 twice", "G4 id twice"}),
+    ],
+)
+def test_a_batch_is_done_again_by_who_does_not_notice_what_became_of_it(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """The group changes its mind before a commit, or a commit's answer is lost: the gate reads on where it must."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    gate.worker(module=module).wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        gate.wait_decided()
+        client.request("acc-after")  # decided after all that came before it, the second time too
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("tests.controls.paused", set()),
+        ("tests.controls.no_transactional_id", set()),
+        ("tests.controls.no_group_metadata", set()),
+        ("tests.controls.no_fences", {"G4 twice", "G4 id twice"}),
+    ],
+)
+def test_a_gate_that_wakes_up_without_any_fence_commits_what_others_have_decided(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """Stopped before its commit until another has decided its batch; one fence left out is made good by the others."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    sleeper = gate.worker(module=module, PAUSED="yes").wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        client.flush()
+        process = psutil.Process(sleeper.process.pid)
+        wait_for(lambda: process.status() == psutil.STATUS_STOPPED, "the gate to be stopped before its commit")
+        gate.worker(module=module).wait_ready()
+        gate.wait_decided()
+        sleeper.resume()
+        wait_for(lambda: _transactions(sleeper) > 0, "the woken gate to try its commit")
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
+@pytest.mark.parametrize(("module", "kinds"), [("streams", set()), ("tests.controls.no_tail", {"G4 twice"})])
+def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """The group's offset is rewound while nobody runs: without a look at the outcomes all requests get a second one."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    worker = gate.worker("one", module=module).wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        gate.wait_decided()
+        assert worker.stop() == 0
+        member = Consumer({"bootstrap.servers": gate.bootstrap, "group.id": gate.name})
+        member.commit(offsets=[TopicPartition(gate.topic("withdrawal-request"), 0, 0)], asynchronous=False)
+        member.close()
+        gate.worker("two", module=module).wait_ready()
+        client.request("acc-after")
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
+@pytest.mark.parametrize(("module", "kinds"), [("streams", set()), ("tests.controls.forgets_ids", {"G4 id twice"})])
+def test_a_worker_that_restores_no_ids_decides_an_id_again(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """The same ids again to a worker with an empty folder: they were decided, and the decisions say so."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    worker = gate.worker("one").wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        gate.wait_decided()
+        assert worker.stop() == 0
+        gate.worker("two", module=module).wait_ready()
+        for number in range(REQUESTS):
+            client.request(f"acc-{number}", f"w-{number}")
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
+def _ask(gate: Deployment, request: Callable[[str], object]) -> None:
+    assert not gate.history.requests
+    for number in range(REQUESTS):
+        request(f"acc-{number}")
+
+
+def _transactions(worker: Worker) -> float:
+    return sum(worker.metric(f'gate_transactions_total{{outcome="{end}"}}') for end in ("committed", "aborted"))
