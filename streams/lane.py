@@ -88,6 +88,18 @@ class Lane:
         """Fence every earlier owner and end what it left open; raise KafkaException."""
         self._producer.init_transactions(TRANSACTION_SECONDS)
 
+    def settle_offsets(self, group_metadata: Any) -> None:  # noqa: ANN401  (the client's own)
+        """Have the group's coordinator forget what it holds pending of this producer; raise KafkaException.
+
+        A broker that was stopped in the middle of a transaction can come back with an offset that stays pending
+        although its transaction has ended: then nobody is told this partition's committed offset any more. The next
+        end of a transaction of the same producer that names the group clears it; so this begins one, and aborts it.
+        """
+        self._producer.begin_transaction()
+        place = TopicPartition(self.topic, self.partition, self.next_offset)
+        self._producer.send_offsets_to_transaction([place], group_metadata, TRANSACTION_SECONDS)
+        self._producer.abort_transaction(TRANSACTION_SECONDS)
+
     def learn_time(self, clock: BrokerClock, topic: str, partition: int) -> None:
         """Ask the broker what time it is: append a record there, take its append time, take the record back.
 
