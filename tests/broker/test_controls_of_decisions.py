@@ -1,4 +1,4 @@
-"""Gates that decide twice: each leaves a fence out, alone or with others, and is convicted where the gate is acquitted."""
+"""Gates that decide twice: each leaves a fence or more out, and is convicted where the gate is acquitted."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_gate_that_wakes_up_without_any_fence_commits_what_others_have_decided
 
 
 def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(deploy: Callable[..., Deployment]) -> None:
-    """The group's offset is rewound while nobody runs: all requests get a second outcome (acquittal: test_decided_once)."""
+    """The group's offset is rewound while nobody runs: each request gets another outcome (acquittal: test_decided_once)."""
     gate = deploy(partitions=1)
     gate.create_topics()
     worker = gate.worker("one").wait_ready()
