@@ -73,8 +73,33 @@ def test_a_gate_that_wakes_up_without_any_fence_commits_what_others_have_decided
     assert judge(gate.history).kinds() == kinds
 
 
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [("tests.controls.open_transaction", set()), ("tests.controls.open_transaction_unfenced", {"G4 never"})],
+)
+def test_a_dead_gates_transaction_hides_outcomes_unless_who_takes_over_ends_it(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """Killed with its records written: what the next one decides lies behind them, committed and seen by nobody."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    first = gate.worker(module=module, DIES="yes").wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        client.flush()
+        wait_for(lambda: first.process.poll() is not None, "the gate to die in its transaction")
+        second = gate.worker(module=module).wait_ready()
+        approved = 'gate_decisions_total{decision="approved",reason="none"}'
+        wait_for(lambda: second.metric(approved) == REQUESTS, "the next gate to decide all of it")
+        if kinds:
+            gate.read_history()
+        else:
+            gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
 def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(deploy: Callable[..., Deployment]) -> None:
-    """The group's offset is rewound while nobody runs: each request gets another outcome (acquittal: test_decided_once)."""
+    """The group's offset is rewound while nobody runs: another outcome for each (acquittal: test_decided_once)."""
     gate = deploy(partitions=1)
     gate.create_topics()
     worker = gate.worker("one").wait_ready()
