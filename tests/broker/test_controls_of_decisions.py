@@ -1,4 +1,4 @@
-"""Gates that decide twice: each leaves a fence out, alone or with others, and is convicted where the gate is acquitted."""
+"""Gates that decide twice: each leaves a fence or more out, and is convicted where the gate is acquitted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tests.processes import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streams.judge import Verdict
     from tests.deployment import Deployment
     from tests.processes import Worker
 
@@ -74,32 +73,33 @@ def test_a_gate_that_wakes_up_without_any_fence_commits_what_others_have_decided
     assert judge(gate.history).kinds() == kinds
 
 
-@pytest.mark.parametrize(("module", "kinds"), [("streams", set()), ("tests.controls.no_tail", {"G4 twice"})])
-def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [("tests.controls.open_transaction", set()), ("tests.controls.open_transaction_unfenced", {"G4 never"})],
+)
+def test_a_dead_gates_transaction_hides_outcomes_unless_who_takes_over_ends_it(
     deploy: Callable[..., Deployment], module: str, kinds: set[str]
 ) -> None:
-    """The group's offset is rewound while nobody runs: without a look at the outcomes all requests get a second one."""
+    """Killed with its records written: what the next one decides lies behind them, committed and seen by nobody."""
     gate = deploy(partitions=1)
     gate.create_topics()
-    worker = gate.worker("one", module=module).wait_ready()
+    first = gate.worker(module=module, DIES="yes").wait_ready()
     with gate.publisher() as client:
         _ask(gate, client.request)
-        gate.wait_decided()
-        assert worker.stop() == 0
-        member = Consumer({"bootstrap.servers": gate.bootstrap, "group.id": gate.name})
-        member.commit(offsets=[TopicPartition(gate.topic("withdrawal-request"), 0, 0)], asynchronous=False)
-        member.close()
-        gate.worker("two", module=module).wait_ready()
-        client.request("acc-after")
-        gate.wait_decided()
+        client.flush()
+        wait_for(lambda: first.process.poll() is not None, "the gate to die in its transaction")
+        second = gate.worker(module=module).wait_ready()
+        approved = 'gate_decisions_total{decision="approved",reason="none"}'
+        wait_for(lambda: second.metric(approved) == REQUESTS, "the next gate to decide all of it")
+        if kinds:
+            gate.read_history()
+        else:
+            gate.wait_decided()
     assert judge(gate.history).kinds() == kinds
 
 
-@pytest.mark.parametrize(("module", "kinds"), [("streams", set()), ("tests.controls.forgets_ids", {"G4 id twice"})])
-def test_a_worker_that_restores_no_ids_decides_an_id_again(
-    deploy: Callable[..., Deployment], module: str, kinds: set[str]
-) -> None:
-    """The same ids again to a worker with an empty folder: they were decided, and the decisions say so."""
+def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(deploy: Callable[..., Deployment]) -> None:
+    """The group's offset is rewound while nobody runs: another outcome for each (acquittal: test_decided_once)."""
     gate = deploy(partitions=1)
     gate.create_topics()
     worker = gate.worker("one").wait_ready()
@@ -107,11 +107,29 @@ def test_a_worker_that_restores_no_ids_decides_an_id_again(
         _ask(gate, client.request)
         gate.wait_decided()
         assert worker.stop() == 0
-        gate.worker("two", module=module).wait_ready()
+        member = Consumer({"bootstrap.servers": gate.bootstrap, "group.id": gate.name})
+        member.commit(offsets=[TopicPartition(gate.topic("withdrawal-request"), 0, 0)], asynchronous=False)
+        member.close()
+        gate.worker("two", module="tests.controls.no_tail").wait_ready()
+        client.request("acc-after")
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == {"G4 twice"}
+
+
+def test_a_worker_that_restores_no_ids_decides_an_id_again(deploy: Callable[..., Deployment]) -> None:
+    """The same ids again, to a control with an empty folder: each is decided twice (acquittal: test_decided_once)."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    worker = gate.worker("one").wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        gate.wait_decided()
+        assert worker.stop() == 0
+        gate.worker("two", module="tests.controls.forgets_ids").wait_ready()
         for number in range(REQUESTS):
             client.request(f"acc-{number}", f"w-{number}")
         gate.wait_decided()
-    assert judge(gate.history).kinds() == kinds
+    assert judge(gate.history).kinds() == {"G4 id twice"}
 
 
 def _ask(gate: Deployment, request: Callable[[str], object]) -> None:

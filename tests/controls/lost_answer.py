@@ -1,4 +1,4 @@
-"""No safeguard is left out here: the gate whose first commit happens, while its answer is lost and the call times out."""
+"""No safeguard is left out here: the gate whose first commit happens, while its answer is lost: a time-out."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ _commit = ExactlyOnce.commit
 
 
 def _commit_ends_apart(self: ExactlyOnce, batch: Batch, work: Mapping[int, LaneWork]) -> set[int]:
-    ends = [record for lane in work.values() for record in lane.records if b'"ended"' in (record.value or b"")]
+    ends = [record for lane in work.values() for record in lane.records if b'"ended"' in (record[3] or b"")]
     if ends:
         producer = publisher(self._settings)
-        for end in ends:
-            producer.produce(end.topic, end.value, end.key, end.partition)
+        for topic, partition, key, value, _ in ends:
+            producer.produce(topic, value, key, partition)
         producer.flush(PATIENCE_SECONDS)
         if not DIED.exists():
             DIED.touch()
