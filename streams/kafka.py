@@ -97,6 +97,8 @@ def reader(settings: Settings, group: str) -> Consumer:
             "enable.partition.eof": True,
             # An empty fetch is what tells the end of a partition: this long a restart or a take-over waits for it.
             "fetch.wait.max.ms": 50,
+            # As for a member: a queue that was full once would else stay empty for most of a second.
+            "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": QUEUED_KBYTES,
         },
     )

@@ -1,6 +1,6 @@
 """What should have been announced and was not, kept until it is known how far the announcing has come.
 
-    m<number>   what is missing, where its press lies, when it was due, and whether compaction can have removed it
+    l<number>   what is lacking, where its press lies, when it was due, and whether compaction can have removed it
 
 Presses of a partition are announced in order, and so are the ends of the freezes that they set. So what is missing
 before something of the same partition that was announced is a finding; what comes later is not announced yet.
@@ -22,13 +22,14 @@ from schemas import dead_letter, freeze_status, panic_button
 from schemas.freeze_status import Status
 from streams.inspect.audit.extent import CLOCK_STEP_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
+from streams.inspect.audit.ledger import pack
 
 if TYPE_CHECKING:
     from streams.inspect.audit.extent import Topics
     from streams.inspect.audit.findings import Findings
     from streams.inspect.audit.ledger import Ledger
 
-_MISSING = b"m"
+_LACKING = b"l"
 _NUMBER = struct.Struct(">Q")
 LETTER, PRESS = "letter", "press"
 ENDS = (Status.ENDING, Status.ENDED)
@@ -79,7 +80,7 @@ class Announced:
 
     def lacks(self, lacking: Lacking) -> None:
         """Keep what was not found."""
-        self._ledger.put(_MISSING + _NUMBER.pack(self._kept), orjson.dumps(lacking))
+        self._ledger.put(_LACKING + _NUMBER.pack(self._kept), pack(lacking))
         self._kept += 1
 
     def lacks_letter(self, partition: int, offset: int, pressed_ms: int) -> None:
@@ -89,7 +90,7 @@ class Announced:
     def conclude(self) -> None:
         """Tell what is missing although it has been passed by."""
         letters, statuses = self._topics[dead_letter.TOPIC], self._topics[freeze_status.TOPIC]
-        for _, value in self._ledger.scan(_MISSING):
+        for _, value in self._ledger.scan(_LACKING):
             lacking = Lacking._make(orjson.loads(value))
             if not self._passed(lacking):
                 # Of an end, it may as well not have come yet.

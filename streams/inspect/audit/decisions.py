@@ -17,7 +17,7 @@ from schemas.withdrawal_decision import Reason, Verdict, source_offset
 from streams.inspect.audit.extent import CLOCK_MARGIN_MS, CLOCK_STEP_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
 from streams.inspect.audit.presses import NOT_PRESSED
-from streams.inspect.audit.requests import UNTIMED, Must, Request, Seen, request_key
+from streams.inspect.audit.requests import DECISION, UNTIMED, Must, Request, request_key
 from streams.inspect.retained import Span
 from streams.rule import is_frozen
 
@@ -36,6 +36,7 @@ _ID = b"i"
 _PARTITION = struct.Struct(">I")
 _DECIDED = struct.Struct(">qqq")
 FIELDS = ("withdrawal_id", "account_id", "decision", "reason", "frozen_until", "press_id")
+MAX_OFFSET = 1 << 63
 # Times and views are the same for a whole batch of the gate's.
 SAME_AGAIN = 4_096
 
@@ -81,12 +82,11 @@ class Decisions:
     def _take(self, message: Message) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
         body = parse_object(message.value())
-        source = None if isinstance(body, Fault) else source_offset(
-            body.get("source"), withdrawal_request.TOPIC, partition
-        )  # fmt: skip
-        if isinstance(body, Fault) or source is None:
-            at = place(withdrawal_decision.TOPIC, partition, offset)
-            self._findings.add(Kind.UNREADABLE, at, "no JSON object with a source in the partition of its number")
+        source = None
+        if not isinstance(body, Fault):
+            source = source_offset(body.get("source"), withdrawal_request.TOPIC, partition)
+        if isinstance(body, Fault) or source is None or source >= MAX_OFFSET:
+            self._tell(Kind.UNREADABLE, message, "no JSON object with a source in the partition of its number")
             return
         if offset < self._settled.get(partition, 0) and source > self.decided_up_to.get(partition, -1):
             self.decided_up_to[partition] = source
@@ -99,9 +99,8 @@ class Decisions:
             self._findings.not_judged[Unjudged.REQUEST_GONE] += 1
             self._note_id(partition, str(body.get("withdrawal_id")), source, UNTIMED)
         elif starts.get(partition, 0) <= source < ends.get(partition, 0) or source >= self._request_end(partition):
-            at = place(withdrawal_decision.TOPIC, partition, offset)
-            self._findings.add(
-                Kind.NO_SUCH_REQUEST, at, f"there is no {place(withdrawal_request.TOPIC, partition, source)}"
+            self._tell(
+                Kind.NO_SUCH_REQUEST, message, f"there is no {place(withdrawal_request.TOPIC, partition, source)}"
             )
         else:
             self._note_id(partition, str(body.get("withdrawal_id")), source, UNTIMED)
@@ -110,30 +109,29 @@ class Decisions:
         return self._topics[withdrawal_request.TOPIC].ends.get(partition, 0)
 
     def _judge(self, message: Message, body: dict[str, Any], partition: int, source: int, stored: bytes) -> None:
-        at = place(withdrawal_decision.TOPIC, partition, message.offset() or 0)
         request = Request.unpack(stored)
-        if request.seen & Seen.DECISION:
+        if request.seen & DECISION:
             where = place(withdrawal_request.TOPIC, partition, source)
-            self._findings.add(Kind.REQUEST_DECIDED_TWICE, at, f"{where} has a decision before this one")
+            self._tell(Kind.REQUEST_DECIDED_TWICE, message, f"{where} has a decision before this one")
         else:
-            self._ledger.put(request_key(partition, source), bytes((stored[0] | Seen.DECISION,)) + stored[1:])
-            self._judge_id(at, partition, source, request)
-        view = self._judge_view(at, partition, body.get("freeze_view"))
+            self._ledger.put(request_key(partition, source), bytes((stored[0] | DECISION,)) + stored[1:])
+            self._judge_id(message, partition, source, request)
+        view = self._judge_view(message, partition, body.get("freeze_view"))
         if view is not None:
-            self._judge_verdict(at, body, request, view)
-        self._judge_request(at, message, body, request)
+            self._judge_verdict(message, body, request, view)
+        self._judge_request(message, body, request)
         if body.get("decision") == Verdict.APPROVED:
-            self._judge_lease(at, message, body)
+            self._judge_lease(message, body)
         elif body.get("valid_until") is not None:
-            self._findings.add(Kind.DIFFERS_FROM_RULE, at, "only an approval is valid until a time")
+            self._tell(Kind.DIFFERS_FROM_RULE, message, "only an approval is valid until a time")
 
-    def _judge_id(self, at: str, partition: int, source: int, request: Request) -> None:
+    def _judge_id(self, message: Message, partition: int, source: int, request: Request) -> None:
         before = self._note_id(partition, request.withdrawal_id, source, request.requested_ms)
         if before is None or before[1] == UNTIMED or request.requested_ms == UNTIMED:
             return
         if abs(request.requested_ms - before[1]) <= self._duplicate_ms:
             where = place(withdrawal_request.TOPIC, partition, before[0])
-            self._findings.add(Kind.WITHDRAWAL_DECIDED_TWICE, at, f"its withdrawal_id was decided for {where} before")
+            self._tell(Kind.WITHDRAWAL_DECIDED_TWICE, message, f"its withdrawal_id was decided for {where} before")
 
     def _note_id(self, partition: int, withdrawal_id: str, source: int, requested_ms: int) -> tuple[int, int] | None:
         """Keep that an id was decided; return the request, and its time, for which that was done before."""
@@ -157,28 +155,28 @@ class Decisions:
             return True
         return self._topics[withdrawal_decision.TOPIC].may_lack(partition, requested_ms - self._duplicate_ms)
 
-    def _judge_view(self, at: str, partition: int, text: object) -> Mapping[int, int] | None:
+    def _judge_view(self, message: Message, partition: int, text: object) -> Mapping[int, int] | None:
         last_text, last = self._views.get(partition, ("", {}))
         if text == last_text:
             return last
         view = _view(text) if isinstance(text, str) else None
         if view is None:
-            self._findings.add(Kind.UNREADABLE, at, "its freeze_view can't be read")
+            self._tell(Kind.UNREADABLE, message, "its freeze_view can't be read")
             return None
         behind = [number for number, end in last.items() if view.get(number, 0) < end]
         if behind:
             detail = f"partition {behind[0]} of panic-button was further in the decision before"
-            self._findings.add(Kind.VIEW_RUNS_BACKWARDS, at, detail)
+            self._tell(Kind.VIEW_RUNS_BACKWARDS, message, detail)
         beyond = [number for number, end in view.items() if end > self._press_ends.get(number, 0)]
         if beyond:
             detail = f"partition {beyond[0]} of panic-button ends before that: presses were lost, or never there"
-            self._findings.add(Kind.VIEW_BEYOND_PRESSES, at, detail)
+            self._tell(Kind.VIEW_BEYOND_PRESSES, message, detail)
         self._views[partition] = (str(text), view)
         return view
 
-    def _judge_verdict(self, at: str, body: dict[str, Any], request: Request, view: Mapping[int, int]) -> None:
+    def _judge_verdict(self, message: Message, body: dict[str, Any], request: Request, view: Mapping[int, int]) -> None:
         if request.must == Must.DEAD_LETTER_ONLY:
-            self._findings.add(Kind.DIFFERS_FROM_RULE, at, "its request has no ids to answer to")
+            self._tell(Kind.DIFFERS_FROM_RULE, message, "its request has no ids to answer to")
             return
         known = NOT_PRESSED
         if request.must == Must.DECIDED:
@@ -190,48 +188,50 @@ class Decisions:
         found = tuple(map(body.get, FIELDS))
         if found[2] == Verdict.APPROVED and expected[3] == Reason.ACCOUNT_FROZEN:
             # Presses that can't be told could only have frozen it for longer.
-            self._findings.add(
-                Kind.APPROVED_WHILE_FROZEN, at, f"a press below its freeze_view froze until {expected[4]}"
-            )
+            self._tell(Kind.APPROVED_WHILE_FROZEN, message, f"a press below its freeze_view froze until {expected[4]}")
         elif known.untimed:
             self._findings.not_judged[Unjudged.UNTIMED] += 1
         elif request.must == Must.DECIDED and self._may_lack_presses(request.requested_ms):
             self._findings.not_judged[Unjudged.PRESSES_GONE] += 1
         elif found != expected:
             differing = [name for name, one, other in zip(FIELDS, found, expected, strict=True) if one != other]
-            self._findings.add(Kind.DIFFERS_FROM_RULE, at, f"the rule gives another {', '.join(differing)}")
+            self._tell(Kind.DIFFERS_FROM_RULE, message, f"the rule gives another {', '.join(differing)}")
+
+    def _tell(self, kind: Kind, message: Message, detail: str) -> None:
+        at = place(withdrawal_decision.TOPIC, message.partition() or 0, message.offset() or 0)
+        self._findings.add(kind, at, detail)
 
     def _may_lack_presses(self, requested_ms: int) -> bool:
         """Tell whether a press that retention deleted can have been in force then."""
         presses = self._topics[panic_button.TOPIC]
         return presses.cut and requested_ms < presses.gone_before_ms + self._longest_ms
 
-    def _judge_request(self, at: str, message: Message, body: dict[str, Any], request: Request) -> None:
+    def _judge_request(self, message: Message, body: dict[str, Any], request: Request) -> None:
         """Compare the bytes behind `"request":` with the value of the request."""
         if not request.embeddable:
             if body.get("request", "") is not None:
-                self._findings.add(Kind.REQUEST_ALTERED, at, "its request can't be repeated and should be null")
+                self._tell(Kind.REQUEST_ALTERED, message, "its request can't be repeated and should be null")
             return
         value = message.value() or b""
         start = value.find(b'"request":') + len(b'"request":')
         if hash(value[start:-1]) != request.value_hash:
-            self._findings.add(Kind.REQUEST_ALTERED, at, "its request is not the bytes of the record at its source")
+            self._tell(Kind.REQUEST_ALTERED, message, "its request is not the bytes of the record at its source")
 
-    def _judge_lease(self, at: str, message: Message, body: dict[str, Any]) -> None:
+    def _judge_lease(self, message: Message, body: dict[str, Any]) -> None:
         try:
             decided_ms, valid_ms = _time_ms(body.get("decided_at")), _time_ms(body.get("valid_until"))
         except (TypeError, ValueError):
-            self._findings.add(Kind.UNREADABLE, at, "decided_at or valid_until is no time")
+            self._tell(Kind.UNREADABLE, message, "decided_at or valid_until is no time")
             return
         if valid_ms - decided_ms > self._approval_ms:
             detail = f"valid for {valid_ms - decided_ms} ms, allowed are {self._approval_ms}"
-            self._findings.add(Kind.LEASE_TOO_LONG, at, detail)
+            self._tell(Kind.LEASE_TOO_LONG, message, detail)
             return
         kind, append_ms = message.timestamp()
         # The lease is cut before the decision is appended, by the same brokers' time.
         if kind == TIMESTAMP_LOG_APPEND_TIME and valid_ms > append_ms + self._approval_ms + CLOCK_STEP_MS:
             detail = f"valid until {valid_ms - append_ms} ms after it was appended, allowed are {self._approval_ms}"
-            self._findings.add(Kind.LEASE_TOO_LONG, at, detail)
+            self._tell(Kind.LEASE_TOO_LONG, message, detail)
 
 
 def expected_fields(request: Request, known: Known) -> tuple[object, ...]:

@@ -81,8 +81,8 @@ class Findings:
         summary = {
             **scope,
             "audited": dict(self.audited),
-            "not_judged": {reason: self.not_judged[reason] for reason in Unjudged if self.not_judged[reason]},
-            "findings": {kind: self.found[kind] for kind in Kind if self.found[kind]},
+            "not_judged": {str(reason): self.not_judged[reason] for reason in Unjudged if self.not_judged[reason]},
+            "findings": {str(kind): self.found[kind] for kind in Kind if self.found[kind]},
             "holds": not self.found,
             "seconds": round(seconds, 1),
         }

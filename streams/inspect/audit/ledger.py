@@ -1,12 +1,14 @@
 """What the audit remembers, in RocksDB: memory stays bounded however many records there are.
 
-The first byte of a key says what it is about; each module of the audit has its own.
+The first byte of a key says what it is about; each module of the audit has its own (`m` is the store's).
 """
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
+
+import orjson
 
 from streams.store import scan, write_batch
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 # How many writes are held back, to be written at once.
 HELD_WRITES = 20_000
 PLACE = struct.Struct(">IQ")
+
+
+def pack(value: object) -> bytes:
+    """Return JSON; named tuples become arrays."""
+    return orjson.dumps(value, default=tuple)
 
 
 class Ledger:

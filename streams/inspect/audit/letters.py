@@ -15,7 +15,7 @@ from schemas import dead_letter, panic_button, withdrawal_request
 from schemas.dead_letter import DETAIL_HEADER, REASON_HEADER, SOURCE_HEADER
 from streams.inspect.audit.extent import CLOCK_MARGIN_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
-from streams.inspect.audit.ledger import PLACE
+from streams.inspect.audit.ledger import PLACE, pack
 from streams.inspect.retained import Span
 from streams.kafka import headers_of
 
@@ -76,7 +76,7 @@ class Letters:
         untold = message.key() is None and message.value() is None and len(headers) == len(_OWN_HEADERS)
         kept = orjson.loads(self._ledger.get(key) or b"[]")
         kept.append(Letter(at, partition, own[REASON_HEADER], content, untold))
-        self._ledger.put(key, orjson.dumps(kept))
+        self._ledger.put(key, pack(kept))
 
     def of(self, topic: str, message: Message) -> list[Letter]:
         """Return the letters of a record, each compared with it; they are not asked for again."""
@@ -104,11 +104,12 @@ class Letters:
         for key, value in self._ledger.scan(_LETTER):
             topic = names[key[1:2]]
             partition, offset = PLACE.unpack(key[2:])
-            starts, ends = spans[topic]
+            extent, (starts, ends) = self._topics[topic], spans[topic]
+            in_span = starts.get(partition, 0) <= offset < ends.get(partition, 0)
             for letter in map(Letter._make, orjson.loads(value)):
-                if offset < self._topics[topic].starts.get(partition, 0):
+                if offset < extent.starts.get(partition, 0):
                     self._findings.not_judged[Unjudged.LETTER_SOURCE_GONE] += 1
-                elif starts.get(partition, 0) <= offset < ends.get(partition, 1 << 63):
+                elif in_span or offset >= extent.ends.get(partition, 0):
                     detail = f"there is no record {place(topic, partition, offset)}"
                     self._findings.add(Kind.LETTER_UNFOUNDED, letter.at, detail)
 

@@ -18,7 +18,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 from schemas import panic_button
 from schemas.panic_button import Press, parse_press
 from streams.inspect.audit.findings import Kind, place
-from streams.inspect.audit.ledger import PLACE
+from streams.inspect.audit.ledger import PLACE, pack
 from streams.inspect.retained import ALL, Span
 from streams.rule import Freeze, fold, freeze_of_press
 
@@ -147,10 +147,10 @@ class Presses:
         untimed = before.untimed or not timed
         until_ms, press_id = (folded.frozen_until_ms, folded.press_id) if folded is not None else (0, "")
         newest[str(partition)] = State(offset, until_ms, press_id, untimed)
-        self._ledger.put(newest_key, orjson.dumps(newest))
+        self._ledger.put(newest_key, pack(newest))
         pressed = Pressed(append_ms, press.press_id, alone.frozen_until_ms, not timed, until_ms, press_id, untimed)
         key = account_prefix(press.account_id) + PRESS_TAG + PLACE.pack(partition, offset)
-        self._ledger.put(key, orjson.dumps(pressed))
+        self._ledger.put(key, pack(pressed))
 
     def known(self, account_id: str, view: Mapping[int, int]) -> Known:
         """Return the freeze that the presses below a view make, whether it has ended or not."""

@@ -9,7 +9,7 @@ Decisions are read after the requests, and note in the ledger that they were see
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
@@ -38,6 +38,8 @@ _HEAD = struct.Struct(">BBBqqH")
 _TIME = struct.Struct(">q")
 # A decision's own fields and headers beside the request that it repeats, as the README says under "Records".
 DECISION_BYTES = 4 * 1_024
+# Which outcomes of a request were seen, as bits; plain numbers, for a flag of enum takes a microsecond to ask.
+DECISION, LETTER, DUPLICATE_LETTER = 1, 2, 4
 # The time of a request that carries none of the brokers'.
 UNTIMED = -1
 
@@ -48,14 +50,6 @@ class Must(IntEnum):
     DECIDED = 0
     REJECTED_AS_INVALID = 1
     DEAD_LETTER_ONLY = 2
-
-
-class Seen(IntFlag):
-    """Which outcomes of a request were seen."""
-
-    DECISION = 1
-    LETTER = 2
-    DUPLICATE_LETTER = 4
 
 
 class Request(NamedTuple):
@@ -132,7 +126,7 @@ class Requests:
         letters = self._letters.of(withdrawal_request.TOPIC, message)
         if letters:
             seen = self._compare(letters, partition, offset, reason)
-            if seen & Seen.DUPLICATE_LETTER:
+            if seen & DUPLICATE_LETTER:
                 duplicate = _TIME.pack(requested_ms) + withdrawal_id.encode()
                 self._ledger.put(_DUPLICATE + PLACE.pack(partition, offset), duplicate)
         request = Request(seen, must, embeddable, requested_ms, hash(value), withdrawal_id, account_id)
@@ -145,7 +139,7 @@ class Requests:
         seen = 0
         for letter in letters:
             duplicate = letter.reason == FaultReason.DUPLICATE_WITHDRAWAL
-            seen |= Seen.DUPLICATE_LETTER if duplicate else Seen.LETTER
+            seen |= DUPLICATE_LETTER if duplicate else LETTER
             # Only what can be decided can be decided before.
             if letter.reason != reason and not (duplicate and reason in {None, FaultReason.INVALID_REQUEST}):
                 detail = f"{at} is {reason or 'a good request'}"
@@ -159,7 +153,7 @@ class Requests:
         for key, value in self._ledger.scan(_REQUEST):
             seen, must = value[0], value[1]
             # By far the most: decided once and no more.
-            if seen == Seen.DECISION and must == Must.DECIDED:
+            if seen == DECISION and must == Must.DECIDED:
                 continue
             partition, offset = PLACE.unpack(key[1:])
             self._conclude_one(partition, offset, Request.unpack(value), decisions.decided_up_to)
@@ -169,8 +163,8 @@ class Requests:
 
     def _conclude_one(self, partition: int, offset: int, request: Request, decided_up_to: Mapping[int, int]) -> None:
         at = place(withdrawal_request.TOPIC, partition, offset)
-        decided = bool(request.seen & Seen.DECISION)
-        if request.seen & Seen.DUPLICATE_LETTER:
+        decided = bool(request.seen & DECISION)
+        if request.seen & DUPLICATE_LETTER:
             if decided:
                 self._findings.add(Kind.REQUEST_DECIDED_TWICE, at, "it has a decision and is called a duplicate too")
             return
@@ -207,7 +201,7 @@ class Requests:
 
 def _lacking(request: Request) -> Iterator[Kind]:
     """Yield what a request that is no duplicate still needs."""
-    decided, buried = bool(request.seen & Seen.DECISION), bool(request.seen & Seen.LETTER)
+    decided, buried = bool(request.seen & DECISION), bool(request.seen & LETTER)
     if request.must == Must.DEAD_LETTER_ONLY:
         if not buried:
             yield Kind.REQUEST_WITHOUT_OUTCOME

@@ -22,7 +22,7 @@ from schemas.wire import Fault, parse_object, parse_rfc3339
 from streams.inspect.audit.announced import ENDS, PRESS, Lacking
 from streams.inspect.audit.extent import CLOCK_STEP_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
-from streams.inspect.audit.ledger import PLACE
+from streams.inspect.audit.ledger import PLACE, pack
 from streams.inspect.audit.presses import DIGEST_BYTES, PRESS_TAG, STATUS_TAG, Pressed, account_prefix
 from streams.inspect.retained import ALL
 
@@ -110,7 +110,7 @@ class Statuses:
             at = place(freeze_status.TOPIC, partition, offset)
             self._findings.add(Kind.UNREADABLE, at, "no JSON object with account, status, press and times")
             return
-        self._ledger.put(prefix + STATUS_TAG + PLACE.pack(partition, offset), orjson.dumps(told))
+        self._ledger.put(prefix + STATUS_TAG + PLACE.pack(partition, offset), pack(told))
 
     def conclude(self) -> None:
         """Judge every account; only presses of the span must have a status."""
