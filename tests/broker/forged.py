@@ -6,6 +6,7 @@ written down by name in `owed`; a test changes it, and `publish` puts it into th
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from schemas.withdrawal_decision import Reason, encode_decision
 if TYPE_CHECKING:
     from tests.deployment import Deployment
 
-Headers = list[tuple[str, bytes | None]]
+Headers = list[tuple[str, str | bytes | None]]
 LEASE_MS = 30_000
 DAY_SECONDS = 86_400
 
@@ -59,6 +60,13 @@ class Forged:
     def publish(self) -> None:
         """Publish what is owed, in its order."""
         self._published(list(self.owed.values()))
+
+    def rewrite(self, name: str, old: bytes, new: bytes) -> None:
+        """Replace bytes in the value of what is owed."""
+        record = self.owed[name]
+        assert record.value is not None
+        assert old in record.value
+        self.owed[name] = replace(record, value=record.value.replace(old, new))
 
     def _published(self, records: list[Record]) -> list[Record]:
         done: list[Record] = []
@@ -101,6 +109,28 @@ class Forged:
         value = encode_decision(**fields)
         return Record("withdrawal-decision", request.partition, str(fields["account_id"]).encode(), value)
 
+    def rejection(self, name: str, press_name: str, view: str) -> Record:
+        """Return the rejection of that request for the freeze that a press of one or two days set."""
+        days = 2 if press_name == "second" else 1
+        until_ms = self.sent[press_name].append_ms + days * DAY_SECONDS * 1000
+        return self.decision(
+            name,
+            view,
+            reason=Reason.ACCOUNT_FROZEN,
+            press_id=f"p-{press_name}",
+            frozen_until=rfc3339(until_ms),
+        )
+
+    def ask(self, account_id: str, name: str | None = None) -> Record:
+        """Publish a request of an account, under the account's name if no other is given."""
+        name = name or account_id
+        return self.send(name, "withdrawal-request", account_id.encode(), request(f"w-{name}", account_id))
+
+    @staticmethod
+    def now_ms() -> int:
+        """Return the time of this machine, which is the broker's, too."""
+        return time.time_ns() // 1_000_000
+
     def status(self, name: str, status: Status, until_ms: int, at_ms: int | None = None) -> Record:
         """Return a status of the press of that name, with the end that it leaves."""
         press = self.sent[name]
@@ -133,30 +163,27 @@ def honest(gate: Deployment) -> Forged:
     """Return a history with something of everything: `robbed` presses twice, `calm` asks, the rest is broken."""
     forged = Forged(gate)
     forged.send("first", "panic-button", b"robbed", press("robbed", "p-first", DAY_SECONDS))
-    _ask(forged, "calm")
-    _ask(forged, "robbed")
+    forged.ask("calm")
+    forged.ask("robbed")
     forged.send("second", "panic-button", b"robbed", press("robbed", "p-second", 2 * DAY_SECONDS))
     forged.send("broken", "panic-button", b"careless", b"{", headers=[("made-by", b"\xff")])
     forged.send("last", "panic-button", b"other", press("other", "p-last", DAY_SECONDS))
     forged.send("unreadable", "withdrawal-request", None, b"\xff\x00", headers=[("made-by", None)])
     forged.send("again", "withdrawal-request", b"calm", forged.sent["calm"].value)
     forged.send("invalid", "withdrawal-request", b"another", request("w-invalid", "calm"))
-    _ask(forged, "robbed", "later")
-    _ask(forged, "calm", "end")
+    forged.ask("robbed", "later")
+    forged.ask("calm", "end")
     first, second = (
         forged.sent[name].append_ms + days * DAY_SECONDS * 1000 for name, days in (("first", 1), ("second", 2))
     )
-    frozen = {"reason": Reason.ACCOUNT_FROZEN, "press_id": "p-first", "frozen_until": rfc3339(first)}
     forged.owed = {
         "calm": forged.decision("calm", "0:1,1:0"),
-        "robbed": forged.decision("robbed", "0:1,1:0", **frozen),
+        "robbed": forged.rejection("robbed", "first", "0:1,1:0"),
         "unreadable": forged.letter("unreadable", "unreadable"),
         "again": forged.letter("again", "duplicate_withdrawal"),
         "invalid": forged.decision("invalid", "0:2,1:0", account_id="calm", reason=Reason.INVALID_REQUEST),
         "why invalid": forged.letter("invalid", "invalid_request"),
-        "later": forged.decision(
-            "later", "0:3,1:0", **{**frozen, "press_id": "p-second", "frozen_until": rfc3339(second)}
-        ),
+        "later": forged.rejection("later", "second", "0:3,1:0"),
         "end": forged.decision("end", "0:4,1:0"),
         "first": forged.status("first", Status.FROZEN, first),
         "second": forged.status("second", Status.EXTENDED, second),
@@ -165,11 +192,6 @@ def honest(gate: Deployment) -> Forged:
         "last": forged.status("last", Status.FROZEN, forged.sent["last"].append_ms + DAY_SECONDS * 1000),
     }
     return forged
-
-
-def _ask(forged: Forged, account_id: str, name: str | None = None) -> None:
-    name = name or account_id
-    forged.send(name, "withdrawal-request", account_id.encode(), request(f"w-{name}", account_id))
 
 
 def press(account_id: str, press_id: str, seconds: int) -> bytes:
