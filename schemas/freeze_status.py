@@ -9,6 +9,8 @@ import orjson
 from schemas.wire import rfc3339
 
 TOPIC = "freeze-status"
+# The reminder `ending` goes out this long before the end; a freeze that is shorter gets none.
+REMINDER_MS = 3_600_000
 
 
 class Status(StrEnum):

@@ -16,7 +16,7 @@ from zlib import crc32
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, Message
 
 from schemas import dead_letter, freeze_status, panic_button
-from schemas.freeze_status import Status, encode_status
+from schemas.freeze_status import REMINDER_MS, Status, encode_status
 from schemas.panic_button import Press, parse_press
 from streams.gate import bury
 from streams.kafka import error_of
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_BATCH_RECORDS = 2_000
-# The reminder goes out this long before the end; a freeze that is shorter gets none.
-REMINDER_MS = 3_600_000
 # How many ends one transaction announces; the rest follow in the next.
 MAX_ENDS = 2_000
 

@@ -222,5 +222,5 @@ def demo(_settings: Settings, *, keep: bool) -> None:
     sys.exit(keep_running() if keep else tell_story())
 
 
-for reading in (inspect.status, inspect.watch, inspect.evidence, inspect.report):
+for reading in (inspect.status, inspect.watch, inspect.audit, inspect.evidence, inspect.report):
     main.add_command(reading)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -96,6 +97,8 @@ def reader(settings: Settings, group: str) -> Consumer:
             "enable.partition.eof": True,
             # An empty fetch is what tells the end of a partition: this long a restart or a take-over waits for it.
             "fetch.wait.max.ms": 50,
+            # As for a member: a queue that was full once would else stay empty for most of a second.
+            "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": QUEUED_KBYTES,
         },
     )
@@ -216,15 +219,26 @@ def end_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> d
     return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions})
 
 
+def stable_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Ask the leaders for the last stable offset of each partition: every transaction below has ended."""
+    wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
+    return _offsets(client, topic, wanted, IsolationLevel.READ_COMMITTED)
+
+
 def start_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Ask the leaders for the first offset that each partition still holds."""
     return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions})
 
 
-def _offsets(client: AdminClient, topic: str, wanted: Mapping[TopicPartition, OffsetSpec]) -> dict[int, int]:
+def _offsets(
+    client: AdminClient,
+    topic: str,
+    wanted: Mapping[TopicPartition, OffsetSpec],
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[int, int]:
     if not wanted:
         return {}
-    answers = client.list_offsets(dict(wanted), request_timeout=REQUEST_SECONDS)
+    answers = client.list_offsets(dict(wanted), isolation_level=isolation, request_timeout=REQUEST_SECONDS)
     try:
         return {place.partition: answer.result().offset for place, answer in answers.items()}
     except KafkaException:

@@ -306,6 +306,10 @@ class Publisher:
         self.flush()
         return places[0]
 
+    def send_raw(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Publish any bytes without waiting."""
+        self._produce(topic, key, value, lambda *_: None)
+
     def _produce(
         self,
         topic: str,

@@ -1,4 +1,4 @@
-"""The commands that read a deployment's topics: status, watch, evidence, report."""
+"""The commands that read a deployment's topics: status, watch, audit, evidence, report."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def watch(settings: Settings) -> None:
         look_watch(settings)
     except BrokenPipeError:
         forget_stdout()
+
+
+@click.command()
+@click.option("--since", metavar="TIME", help="Only requests and presses appended at or after this time (RFC 3339).")
+@click.option("--until", metavar="TIME", help="Only those appended before this time.")
+@guarded
+@answering
+def audit(settings: Settings, since: str | None, until: str | None) -> None:
+    """Work every decision out again from the topics alone, and print each that is not as it should be.
+
+    A JSON line a finding, then a summary; on a terminal the first findings of each kind and a table. What can't be
+    judged is counted under not_judged. Takes GATE_POLICY, GATE_APPROVAL_SECONDS and GATE_DUPLICATE_SECONDS for those
+    of the workers. Whether a press was acknowledged before a request was sent can't be told from the topics: a worker
+    that names honestly how little it had applied is not found out.
+
+    \b
+    Example:     withdrawal-gate audit --since 2026-11-01T00:00:00Z
+    Exit codes:  0 nothing was found
+                 1 each finding was printed
+                 2 wrong argument or setting
+                 3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
+                 4 no such topic
+    """
+    from streams.inspect.audit.run import audit as run_audit
+
+    sys.exit(run_audit(settings, since, until))
 
 
 @click.command()

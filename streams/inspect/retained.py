@@ -89,16 +89,36 @@ def retained(settings: Settings, topic: str, span: Span = ALL) -> Iterator[Messa
     """
     client = reach(settings, COMMAND_REACH_SECONDS)
     partitions = range(require_topics(client, [topic])[topic])
+    starts = ask(lambda: start_offsets(client, topic, partitions))
+    ends = ask(lambda: end_offsets(client, topic, partitions))
+    starts, ends = within(settings, topic, span, starts, ends)
+    yield from read_between(settings, topic, starts, ends)
+
+
+def read_between(
+    settings: Settings, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+) -> Iterator[Message]:
+    """Yield the committed records of each partition with start <= offset < end; raises KafkaUnreachable."""
     consumer = reader(settings, f"{settings.group}-read")
     try:
-        starts = ask(lambda: start_offsets(client, topic, partitions))
-        ends = ask(lambda: end_offsets(client, topic, partitions))
-        starts = _at(consumer, topic, span.since_ms, starts, ends)
-        ends = _at(consumer, topic, span.until_ms, ends, ends)
         positions = {partition: start for partition, start in starts.items() if start < ends[partition]}
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in positions.items()])
         with _Bar(f"reading {topic}") as bar:
             yield from _read_to(consumer, ends, positions, bar)
+    finally:
+        consumer.close()
+
+
+def within(
+    settings: Settings, topic: str, span: Span, starts: Mapping[int, int], ends: Mapping[int, int]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the part of [start, end) of each partition that was appended in the span."""
+    consumer = reader(settings, f"{settings.group}-read")
+    try:
+        return (
+            _at(consumer, topic, span.since_ms, starts, ends),
+            _at(consumer, topic, span.until_ms, ends, ends),
+        )
     finally:
         consumer.close()
 

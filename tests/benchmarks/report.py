@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from tests.benchmarks.throughput import BARE, FAUST, FAUST_REQUESTS, GATE
 
 if TYPE_CHECKING:
+    from tests.benchmarks.audit import Audited
     from tests.benchmarks.latency import Latencies, Spread
     from tests.benchmarks.throughput import Run
 
@@ -125,9 +126,10 @@ def _row(name: str, spread: Spread, prefix: str = "") -> list[str]:
     return [name, *times, f"{spread.count:,}"]
 
 
-def as_json(runs: list[Run], found: Latencies | None) -> dict[str, Any]:
+def as_json(runs: list[Run], found: Latencies | None, audited: Audited | None) -> dict[str, Any]:
     """Return everything that was measured."""
     return {
         "throughput": {"runs": [asdict(run) for run in runs], "ratios_by_round": ratios(runs)} if runs else None,
         "latency_ms": asdict(found) if found else None,
+        "audit": asdict(audited) if audited else None,
     }

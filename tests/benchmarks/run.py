@@ -1,4 +1,4 @@
-"""`make bench`: throughput and latency of the gate, on one broker, side by side with what it is compared to.
+"""`make bench`: throughput and latency of the gate, on one broker, side by side with what it is compared to; the audit.
 
 Starts a development broker of its own unless GATE_KAFKA_BOOTSTRAP names one. Stops by itself; everything that it
 makes is taken away again. `--help` lists what can be changed.
@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
-from tests.benchmarks import latency, report, throughput
+from tests.benchmarks import audit, latency, report, throughput
 from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=between(1, 20), default=3, help="of throughput (%(default)s)")
     parser.add_argument("--rate", type=between(1, 5_000), default=200, help="requests/s for latency (%(default)s)")
     parser.add_argument("--seconds", type=between(5, 600), default=20, help="of latency (%(default)s)")
-    parser.add_argument("--only", choices=["throughput", "latency"], help="leave the other out")
+    parser.add_argument("--only", choices=["throughput", "latency", "audit"], help="leave the others out")
     parser.add_argument("--faust", action="store_true", help="also a plain Faust app, as a control")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there, too")
     asked = parser.parse_args()
@@ -79,15 +79,17 @@ def bench(asked: argparse.Namespace) -> None:
     """Measure and show."""
     began_at = time.monotonic()
     runs: list[throughput.Run] = []
-    found = None
+    found = audited = None
     with broker() as (bootstrap, kafka):
         where = report.machine(kafka)
-        if asked.only != "latency":
+        if asked.only in {None, "throughput"}:
             runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say)
             if asked.faust:
                 runs += throughput.measure_faust(bootstrap, asked.rounds, say)
-        if asked.only != "throughput":
+        if asked.only in {None, "latency"}:
             found = latency.measure(bootstrap, asked.rate, asked.seconds, say)
+        if asked.only in {None, "audit"}:
+            audited = audit.measure(bootstrap, asked.requests, say)
     print("\n" + ", ".join(f"{name} {value}" for name, value in where.items()) + "\n")
     if runs:
         print(
@@ -100,10 +102,12 @@ def bench(asked: argparse.Namespace) -> None:
         report.latency_table(found, asked.rate, latency.PRESSES_PER_SECOND).show()
         print("Append times are the broker's, in whole milliseconds; it shares this machine's clock with the reader.")
         print(f"Meanwhile the worker used {found.cpu_share:.0%} of a core and {found.resident_mb:.0f} MB.\n")
+    if audited is not None:
+        print(f"Audit: {audited.sentence()}\n")
     command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
     print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
     if asked.json is not None:
-        results = {"machine": where, "command": command, **report.as_json(runs, found)}
+        results = {"machine": where, "command": command, **report.as_json(runs, found, audited)}
         asked.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
