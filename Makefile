@@ -42,7 +42,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	fi; \
 	echo "making .venv with $$("$$found" --version)" >&2; \
 	"$$found" -m venv --clear .venv
-	@echo "installing the locked requirements (about a minute the first time, 370 MB on disk)" >&2
+	@echo "installing the locked requirements (about a minute the first time, 490 MB on disk)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@echo "installing withdrawal-gate" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -46,6 +46,7 @@ FETCH_SECONDS = 0.5
 WATCH_SECONDS = 1.0
 LIFELINE_SECONDS = 2.0
 PURGE_SECONDS = 60.0
+TOPIC_WATCH_SECONDS = 60.0
 # The drain is bounded: an unfinished transaction is aborted by the brokers or by the next owner of its partition.
 EXIT_SECONDS = 9.0
 GC_THRESHOLDS = (200_000, 50, 1_000)
@@ -174,6 +175,7 @@ class Work(Service):
         await runtime.run("watch", runtime.start)
         self._spawn(app.follow_feed.fetch_for_ever(runtime.follow.fetch))
         self._spawn(self._every(WATCH_SECONDS, "watch", runtime.lag.look))
+        self._spawn(self._every(TOPIC_WATCH_SECONDS, "watch", runtime.topic_watch.look))
         self._spawn(self._every(LIFELINE_SECONDS, "lifeline", runtime.lifeline.look))
         if not await runtime.run("gate", runtime.restore):
             return

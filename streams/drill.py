@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 
 from schemas import panic_button, withdrawal_decision, withdrawal_request
 from schemas.panic_button import encode_press
@@ -26,7 +26,8 @@ from streams.errors import EXIT_FINE, EXIT_NO, GateError, KafkaUnreachable, Sett
 from streams.inspect.look import next_record
 from streams.inspect.retained import COMMAND_REACH_SECONDS, POLL_SECONDS, require_topics
 from streams.kafka import ask, end_offsets, publisher, reach, reader
-from streams.metrics import LATENCY_BUCKETS_SECONDS
+from streams.metric_list import DRILL_KEPT_AT, DRILL_REJECTION, DRILL_ROUNDS
+from streams.metrics import BatchHistogram, counter, gauge
 from streams.output import emit
 
 if TYPE_CHECKING:
@@ -66,18 +67,9 @@ class DrillMetrics:
         """Register everything, so that a scrape shows each series from the start."""
         disable_created_metrics()
         self.registry = registry = CollectorRegistry()
-        self.rounds = Counter(
-            "gate_drill_rounds", "Rounds of the drill by how they ended.", ["ended"], registry=registry
-        )
-        self.rejection = Histogram(
-            "gate_drill_rejection_seconds",
-            "Press acknowledged to first rejection read.",
-            buckets=LATENCY_BUCKETS_SECONDS,
-            registry=registry,
-        )
-        self.kept_at = Gauge(
-            "gate_drill_last_kept_timestamp_seconds", "When a round last found all well.", registry=registry
-        )
+        self.rounds = counter(DRILL_ROUNDS, registry)
+        self.rejection = BatchHistogram(DRILL_REJECTION, registry)
+        self.kept_at = gauge(DRILL_KEPT_AT, registry)
         for ended in Ended:
             self.rounds.labels(ended)
 
@@ -91,21 +83,27 @@ class DrillMetrics:
 
 
 def drill(settings: Settings, *, every_seconds: float | None, http: str | None) -> int:
-    """Go one round, or with `every_seconds` until interrupted or the promise is broken; return the exit code."""
+    """Go one round, or with `every_seconds` until interrupted or the promise is broken; return the exit code.
+
+    With `http` it goes on after a broken promise, too: a process that ends can't be scraped, and nobody would be told.
+    """
     metrics = DrillMetrics()
     if http is not None:
         _serve(http, metrics.registry)
     if every_seconds is None:
         return EXIT_FINE if _told(metrics, _Canary(settings).go_round()) is Ended.KEPT else EXIT_NO
     pause = threading.Event()
+    code = EXIT_FINE
     try:
         while True:
             began = time.monotonic()
             if _told(metrics, _round_in_a_row(settings)) is Ended.BROKEN:
-                return EXIT_NO
+                code = EXIT_NO
+                if http is None:
+                    return code
             pause.wait(max(0.0, began + every_seconds - time.monotonic()))
     except KeyboardInterrupt:
-        return EXIT_FINE
+        return code
 
 
 def _told(metrics: DrillMetrics, found: Round) -> Ended:

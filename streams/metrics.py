@@ -1,7 +1,9 @@
-"""Every metric the worker exports, once, with its meaning. No label names an account, a withdrawal or an address."""
+"""The worker's collectors, built from the list of `streams/metric_list.py`."""
 
 from __future__ import annotations
 
+import math
+import shutil
 import threading
 from bisect import bisect_left
 from importlib.metadata import version
@@ -13,9 +15,13 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import panic_button, withdrawal_request
+from streams import metric_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from streams.metric_list import Metric
 
 # Bounds around the promises: decisions in milliseconds, a freeze in force in seconds, an approval worthless at 60 s.
 LATENCY_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1, 2, 5, 10, 30, 60, 300)
@@ -24,10 +30,9 @@ LATENCY_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6,
 class BatchHistogram(Collector):
     """A histogram that takes many equal observations at once: a batch appended in one millisecond is one call."""
 
-    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
-        """Register under `name`; values are seconds."""
-        self._name = name
-        self._documentation = documentation
+    def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
+        """Register a histogram of the list; values are seconds."""
+        self._metric = metric
         self._counts = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
         self._sum = 0.0
         self._lock = threading.Lock()
@@ -46,7 +51,17 @@ class BatchHistogram(Collector):
             counts, total = list(accumulate(self._counts)), self._sum
         bounds = [str(bound) for bound in LATENCY_BUCKETS_SECONDS] + ["+Inf"]
         buckets = list(zip(bounds, counts, strict=True))
-        yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=total)
+        yield HistogramMetricFamily(self._metric.name, self._metric.meaning, buckets=buckets, sum_value=total)
+
+
+def counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    """Return the collector of a counter of the list."""
+    return Counter(metric.name.removesuffix("_total"), metric.meaning, metric.labels, registry=registry)
+
+
+def gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    """Return the collector of a gauge of the list."""
+    return Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
 
 
 class Metrics:
@@ -58,37 +73,32 @@ class Metrics:
         disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self.decisions = Counter("gate_decisions", "Decisions committed.", ["decision", "reason"], registry=registry)
-        self.decision_latency = BatchHistogram(
-            "gate_decision_latency_seconds", "Request appended to decision committed.", registry
+        self.decisions = counter(metric_list.DECISIONS, registry)
+        self.decision_latency = BatchHistogram(metric_list.DECISION_LATENCY, registry)
+        self.freeze_latency = BatchHistogram(metric_list.FREEZE_LATENCY, registry)
+        self.barrier_wait = BatchHistogram(metric_list.BARRIER_WAIT, registry)
+        self.lag_records = gauge(metric_list.LAG_RECORDS, registry)
+        self.lag_seconds = gauge(metric_list.LAG_SECONDS, registry)
+        self.frozen_accounts = gauge(metric_list.FROZEN_ACCOUNTS, registry)
+        self.presses = counter(metric_list.PRESSES, registry)
+        self.dead_letters = counter(metric_list.DEAD_LETTERS, registry)
+        self.transactions = counter(metric_list.TRANSACTIONS, registry)
+        self.rebalances = counter(metric_list.REBALANCES, registry)
+        self.restore_remaining = gauge(metric_list.RESTORE_REMAINING, registry)
+        self.ready = gauge(metric_list.READY, registry)
+        self.topic_faults = gauge(metric_list.TOPIC_FAULTS, registry)
+        self.data_free = gauge(metric_list.DATA_FREE, registry)
+        self.data_size = gauge(metric_list.DATA_SIZE, registry)
+        build = metric_list.BUILD
+        Info(build.name.removesuffix("_info"), build.meaning, registry=registry).info(
+            {"version": version("withdrawal-gate")}
         )
-        self.freeze_latency = BatchHistogram(
-            "gate_freeze_latency_seconds", "Press appended to freeze in force on this worker.", registry
-        )
-        self.barrier_wait = BatchHistogram(
-            "gate_barrier_wait_seconds", "Wait until the freeze table was as fresh as the brokers.", registry
-        )
-        self.lag_records = Gauge(
-            "gate_consumer_lag_records", "Records not done yet, 0 when idle.", ["topic", "partition"], registry=registry
-        )
-        self.lag_seconds = Gauge(
-            "gate_consumer_lag_seconds", "Age of the oldest record not done yet.", ["topic"], registry=registry
-        )
-        self.frozen_accounts = Gauge("gate_frozen_accounts", "Accounts frozen now.", registry=registry)
-        self.presses = Counter("gate_presses", "Presses announced.", ["adjusted"], registry=registry)
-        self.dead_letters = Counter(
-            "gate_dead_letters", "Records put into dead-letter.", ["topic", "reason"], registry=registry
-        )
-        self.transactions = Counter(
-            "gate_transactions", "Transactions by how they ended.", ["outcome"], registry=registry
-        )
-        self.rebalances = Counter("gate_rebalances", "Assignments of partitions to this worker.", registry=registry)
-        self.restore_remaining = Gauge(
-            "gate_table_restore_remaining_records", "Presses not yet in the freeze table.", registry=registry
-        )
-        self.ready = Gauge("gate_ready", "1 when this worker can decide, else 0.", registry=registry)
-        Info("gate_build", "What runs here.", registry=registry).info({"version": version("withdrawal-gate")})
         self._show_from_the_start()
+
+    def watch_folder(self, folder: Path) -> None:
+        """Show the room on the folder's file system, looked up at each scrape."""
+        self.data_free.set_function(lambda: _room(folder, "free"))
+        self.data_size.set_function(lambda: _room(folder, "total"))
 
     def _show_from_the_start(self) -> None:
         for decision, reason in (
@@ -110,3 +120,11 @@ class Metrics:
         ):
             for reason in reasons:
                 self.dead_letters.labels(topic, reason)
+
+
+def _room(folder: Path, part: str) -> float:
+    """Return bytes of the file system, NaN while there is no such folder."""
+    try:
+        return float(getattr(shutil.disk_usage(folder), part))
+    except OSError:
+        return math.nan

@@ -33,6 +33,7 @@ from streams.lag import Lag
 from streams.lifeline import Lifeline, replace_process
 from streams.metrics import Metrics
 from streams.resume import PressResume, RequestResume
+from streams.topic_watch import TopicWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,7 @@ class Runtime:
         self.health = Health()
         self.metrics = Metrics()
         self.metrics.ready.set_function(lambda: int(self.health.ready))
+        self.metrics.watch_folder(self.folder)
         self.table: FreezeTable | None = None
         self.stopping = threading.Event()
         self._threads: dict[str, ThreadPoolExecutor] = {}
@@ -74,6 +76,7 @@ class Runtime:
         self._make_followers(facts)
         self._make_deciders(facts)
         self.lag = Lag(self)
+        self.topic_watch = TopicWatch(self.settings, self.client, self.metrics)
         clients: dict[str, AdminClient | Consumer] = {
             "questions": self.client,
             "follow": self.follow.consumer,

@@ -65,6 +65,26 @@ def test_a_drill_ends_on_an_approval_after_the_acknowledged_press(deploy: Callab
     wait_for(lambda: worker.metric("gate_frozen_accounts") == 1, "the table to hold the drill's freeze")
 
 
+def test_a_drill_that_is_scraped_goes_on_after_a_broken_promise_and_exits_1_in_the_end(
+    deploy: Callable[..., Deployment],
+) -> None:
+    """Prometheus must find the count: a process that ends takes it along."""
+    gate = deploy()
+    gate.create_topics()
+    gate.worker(module="tests.controls.approves_all").wait_ready()
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "streams", "drill", "--every", "1s", "--http", address]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, env=gate.environment, stdout=subprocess.PIPE, text=True, cwd=root) as canary:
+        lines = [json.loads(canary.stdout.readline()) for _ in range(2)] if canary.stdout else []
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            metrics = answer.read().decode()
+        canary.terminate()
+    assert canary.returncode == 1
+    assert [line["ended"] for line in lines] == ["broken", "broken"]
+    assert 'gate_drill_rounds_total{ended="broken"} 2.0' in metrics
+
+
 def test_a_drill_with_wrong_arguments_is_exit_2(deploy: Callable[..., Deployment]) -> None:
     """The line names the argument, its value and what is allowed."""
     gate = deploy()

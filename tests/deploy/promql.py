@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from streams.drill import DrillMetrics
 from streams.metrics import Metrics
 
 # Of Prometheus itself and of the node exporter; everything else must be exported by the worker.
@@ -14,8 +15,8 @@ KEYWORDS = {"and", "or", "unless", "offset", "bool", "inf", "nan"}
 
 
 def exported() -> set[str]:
-    """Return the name of every series of a worker."""
-    families = Metrics().registry.collect()
+    """Return the name of every series of a worker and of a drill."""
+    families = [*Metrics().registry.collect(), *DrillMetrics().registry.collect()]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, ("",))}
 
 

@@ -14,6 +14,7 @@ import yaml
 from schemas import panic_button, withdrawal_request
 from schemas.wire import FaultReason
 from streams.cli import main
+from streams.drill import Ended
 from streams.metrics import LATENCY_BUCKETS_SECONDS
 from streams.settings import Settings
 from tests.deploy.promql import FROM_ELSEWHERE, exported, metrics_of
@@ -92,8 +93,11 @@ def test_topics_reasons_job_and_bounds_of_the_rules_exist(rules: list[dict[str, 
     reasons = {reason for found in re.findall(r'reason=~"([^"]+)"', text) for reason in found.split("|")}
     assert reasons == {FaultReason.UNREADABLE, FaultReason.NO_ACCOUNT}
     assert {int(bound) for bound in re.findall(r'le=~"(\d+)\(', text)} == {5, 30} <= set(LATENCY_BUCKETS_SECONDS)
-    (job,) = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
-    assert set(re.findall(r'job="([^"]+)"', text)) == {job["job_name"]}
+    jobs = [
+        job["job_name"] for job in yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    ]
+    assert set(re.findall(r'job="([^"]+)"', text)) == {jobs[0]}
+    assert set(re.findall(r'ended="([^"]+)"', text)) == {Ended.BROKEN}
 
 
 def test_every_alert_says_what_is_wrong_and_where_to_read_on(rules: list[dict[str, Any]]) -> None:

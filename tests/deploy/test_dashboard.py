@@ -131,6 +131,7 @@ def test_grafana_finds_the_dashboard_and_prometheus_where_compose_puts_them() ->
     assert services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in inside
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text("utf-8"))["datasources"]
     assert source["url"] == "http://prometheus:9090"
-    (job,) = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text("utf-8"))["scrape_configs"]
-    targets = job["static_configs"][0]["targets"]
-    assert targets == [f"{name}:8080" for name in services if name.startswith("gate-")]
+    jobs = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    workers, drills = (job["static_configs"][0]["targets"] for job in jobs)
+    assert workers == [f"{name}:8080" for name in services if name.startswith("gate-")]
+    assert drills == [f"drill:{services['drill']['command'][-1].rpartition(':')[2]}"]

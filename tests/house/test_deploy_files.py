@@ -17,6 +17,7 @@ from streams.settings import Settings
 ROOT = Path(__file__).parents[2]
 WORKERS = ("gate-1", "gate-2")
 MONITORING = ("prometheus", "grafana")
+PROFILES = {"prometheus": ["monitoring"], "grafana": ["monitoring"], "drill": ["monitoring"], "kafka-ui": ["ui"]}
 SETTINGS = {setting.metadata["name"] for setting in fields(Settings)}
 
 
@@ -63,7 +64,7 @@ def test_every_setting_that_is_named_exists(compose: dict[str, Any], steps: list
 
 def test_the_settings_of_the_containers_are_accepted(compose: dict[str, Any], steps: list[tuple[str, str]]) -> None:
     """Every value passes the checks that the worker makes at its start."""
-    for name in ("topics", *WORKERS):
+    for name in ("topics", "drill", *WORKERS):
         settings = Settings.from_environment(image_environment(steps) | compose["services"][name]["environment"])
         assert settings.kafka_bootstrap == "kafka:19092"
         assert settings.http == ("0.0.0.0", 8080)  # noqa: S104  (inside the container; published on loopback)
@@ -75,7 +76,7 @@ def test_every_service_that_stays_has_a_health_check(compose: dict[str, Any]) ->
     assert "kafka-broker-api-versions.sh" in " ".join(services["kafka"]["healthcheck"]["test"])
     for worker in WORKERS:
         assert "/readyz" in " ".join(services[worker]["healthcheck"]["test"])
-    for name in MONITORING:
+    for name in (*MONITORING, "kafka-ui"):
         port = services[name]["ports"][0].rpartition(":")[2]
         assert f"http://127.0.0.1:{port}/" in services[name]["healthcheck"]["test"][-1]
     assert services["topics"]["healthcheck"] == {"disable": True}
@@ -84,8 +85,8 @@ def test_every_service_that_stays_has_a_health_check(compose: dict[str, Any]) ->
 def test_every_port_is_open_to_this_machine_only(compose: dict[str, Any]) -> None:
     """Neither Kafka nor a worker's HTTP asks who is there, nor what watches them."""
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 5
-    assert len({port.split(":")[1] for port in ports}) == 5
+    assert len(ports) == 6
+    assert len({port.split(":")[1] for port in ports}) == 6
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -114,7 +115,7 @@ def test_workers_start_once_the_topics_are_there(compose: dict[str, Any]) -> Non
 
 def test_containers_of_the_gate_can_do_no_more_than_they_need(compose: dict[str, Any]) -> None:
     """No root file system to write to, no capability, no way to gain one, and time to drain."""
-    for name in ("topics", *WORKERS):
+    for name in ("topics", "drill", *WORKERS):
         service = compose["services"][name]
         assert service["read_only"] is True
         assert service["tmpfs"] == ["/tmp"]  # noqa: S108  (of the container)
@@ -127,15 +128,19 @@ def test_containers_of_the_gate_can_do_no_more_than_they_need(compose: dict[str,
 def test_monitoring_starts_when_asked_for_only_and_can_change_nothing(compose: dict[str, Any]) -> None:
     """A profile of its own, images of one version, what is ours read-only, nobody logs in."""
     profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
-    assert profiles == {name: ["monitoring"] for name in MONITORING}
-    for name in MONITORING:
+    assert profiles == PROFILES
+    for name in (*MONITORING, "kafka-ui"):
         service = compose["services"][name]
-        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
+        assert re.fullmatch(r"(ghcr\.io/)?[a-z]+/[a-z-]+:v?\d+\.\d+\.\d+", service["image"])
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert [volume for volume in service["volumes"] if volume.startswith("./") and not volume.endswith(":ro")] == []
-        assert {volume.split(":")[0] for volume in service["volumes"] if volume[0] != "."} <= compose["volumes"].keys()
+        volumes = service.get("volumes", [])
+        assert [volume for volume in volumes if volume.startswith("./") and not volume.endswith(":ro")] == []
+        assert {volume.split(":")[0] for volume in volumes if volume[0] != "."} <= compose["volumes"].keys()
+    ui = compose["services"]["kafka-ui"]["environment"]
+    assert (ui["KAFKA_CLUSTERS_0_READONLY"], ui["DYNAMIC_CONFIG_ENABLED"]) == ("true", "false")
+    assert ui["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == compose["x-gate-environment"]["GATE_KAFKA_BOOTSTRAP"]
     grafana = compose["services"]["grafana"]["environment"]
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert grafana["GF_AUTH_BASIC_ENABLED"] == "false"

@@ -24,14 +24,13 @@ from streams.cli import main
 from streams.errors import EXIT_FINE, EXIT_NO, GateError
 from streams.health import CHECKS
 from streams.http_endpoints import Served, endpoints
-from streams.metrics import Metrics
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "schemas/README.md")
+DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md")
 # The settings that other teams rely on, in their order, and those that a later version brings.
 CONTRACT = (
     ("GATE_KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
@@ -160,25 +159,6 @@ def test_every_command_of_the_shell_blocks_exists() -> None:
     paths = re.findall(r"\btests/[\w./]+", shell)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
-
-
-def test_the_metrics_table_is_the_registry() -> None:
-    """Each series by the name that a scrape shows, with its type and, where one is shown from the start, its labels."""
-    suffixes = {"counter": "_total", "info": "_info"}
-    exported = {}
-    labels = {}
-    for family in Metrics().registry.collect():
-        name = family.name + suffixes.get(family.type, "")
-        exported[name] = family.type
-        shown = {label for sample in family.samples for label in sample.labels} - {"le"}
-        if family.samples:
-            labels[name] = shown
-    rows = table("name", "type", "labels", "meaning")
-    assert {ticked(name)[0]: kind for name, kind, _, _ in rows} == exported
-    assert len(rows) == len(exported)
-    documented = {ticked(name)[0]: set(ticked(cell)) for name, _, cell, _ in rows}
-    assert {name: documented[name] for name in labels} == labels
-    assert all(meaning for *_, meaning in rows)
 
 
 def test_the_topics_table_is_the_topics_with_their_whole_configuration() -> None:

@@ -1,0 +1,1 @@
+"""What is needed to run the gate somewhere; programs here import `schemas` only."""
