@@ -1,0 +1,1 @@
+"""Teams that connect: reference clients and clients of other people, on the real gate."""
