@@ -1,7 +1,10 @@
-"""A worker process with its own data folder, and waiting for what has to come."""
+"""Processes of the product: a worker with its own data folder, a command that runs; waiting for what has to come."""
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -10,12 +13,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.deployment import Deployment
+
+GATE = (sys.executable, "-m", "streams")
 PATIENCE_SECONDS = 60.0
 
 
@@ -117,3 +124,54 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+
+class Running:
+    """A command that runs while the test goes on, in a pipe or in a terminal; a thread gathers what it says."""
+
+    def __init__(self, gate: Deployment, *command: str, terminal: bool = False, **environment: str) -> None:
+        """Start it."""
+        self._reads, writes = pty.openpty() if terminal else os.pipe()
+        self._said = b""
+        self.process = subprocess.Popen(
+            command,
+            env={**gate.environment, "TERM": "xterm-256color", "COLUMNS": "200", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=writes,
+            stderr=writes if terminal else subprocess.PIPE,
+            cwd=Path(__file__).parent.parent,
+            start_new_session=True,
+        )
+        os.close(writes)
+        self._thread = threading.Thread(target=self._gather)
+        self._thread.start()
+
+    def _gather(self) -> None:
+        with suppress(OSError):  # so a terminal tells that its last process has gone
+            while said := os.read(self._reads, 65_536):
+                self._said += said
+
+    def close(self) -> None:
+        """End it and what it started, whatever they do."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        self._thread.join()
+        os.close(self._reads)
+
+    @property
+    def said(self) -> str:
+        """What it has written up to now."""
+        return self._said.decode(errors="replace")
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the JSON lines that are complete."""
+        return [json.loads(line) for line in self.said.split("\n")[:-1]]
+
+    def end(self, *signals: signal.Signals) -> tuple[int, str]:
+        """Signal it, wait for its end and return exit code and what a pipe got on stderr."""
+        for each in signals:
+            self.process.send_signal(each)
+        _, complaints = self.process.communicate(timeout=20)
+        self._thread.join(5)
+        return self.process.returncode, (complaints or b"").decode()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,7 @@ from schemas.wire import rfc3339
 from streams.cli import main
 from streams.health import CHECKS
 from tests.deployment import Deployment
-from tests.processes import free_port, wait_for
+from tests.processes import GATE, Running, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from tests.deployment import Publisher
 
 ROOT = Path(__file__).parents[2]
-GATE = (sys.executable, "-m", "streams")
 INSTALLED = Path(sys.executable).with_name("withdrawal-gate")
 DAY = 86_400
 # An operating system command, a colour, a control sequence of C1, and a change of the writing direction.
@@ -51,57 +48,6 @@ gate_build_info{version}
 GROUPS = {name: group.commands for name, group in main.commands.items() if isinstance(group, click.Group)}
 COMMANDS = [(), *((name,) for name in main.commands), *((group, name) for group in GROUPS for name in GROUPS[group])]
 ENDING = re.compile(r"(?i)\bun-?(freez|lock|block)|\b(lift|thaw|cancel|releas|shorten|clear|end(s|ed|ing)?\b)")
-
-
-class Running:
-    """A command that runs while the test goes on, in a pipe or in a terminal; a thread gathers what it says."""
-
-    def __init__(self, gate: Deployment, *command: str, terminal: bool = False, **environment: str) -> None:
-        """Start it."""
-        self._reads, writes = pty.openpty() if terminal else os.pipe()
-        self._said = b""
-        self.process = subprocess.Popen(
-            command,
-            env={**gate.environment, "TERM": "xterm-256color", "COLUMNS": "200", **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=writes,
-            stderr=writes if terminal else subprocess.PIPE,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-        os.close(writes)
-        self._thread = threading.Thread(target=self._gather)
-        self._thread.start()
-
-    def _gather(self) -> None:
-        with suppress(OSError):  # so a terminal tells that its last process has gone
-            while said := os.read(self._reads, 65_536):
-                self._said += said
-
-    def close(self) -> None:
-        """End it and what it started, whatever they do."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-        self._thread.join()
-        os.close(self._reads)
-
-    @property
-    def said(self) -> str:
-        """What it has written up to now."""
-        return self._said.decode(errors="replace")
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return the JSON lines that are complete."""
-        return [json.loads(line) for line in self.said.split("\n")[:-1]]
-
-    def end(self, *signals: signal.Signals) -> tuple[int, str]:
-        """Signal it, wait for its end and return exit code and what a pipe got on stderr."""
-        for each in signals:
-            self.process.send_signal(each)
-        _, complaints = self.process.communicate(timeout=20)
-        self._thread.join(5)
-        return self.process.returncode, (complaints or b"").decode()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""A safety test counts once it has been seen to fail: the gate with one safeguard left out, and the judge's verdict."""
+"""A safety test counts once it has been seen to fail: the gate with one safeguard left out, and what is said of it.
+
+The judge knows the clients' side, the audit has the topics alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from streams.inspect.audit.findings import Kind
 from streams.judge import Verdict, judge
+from tests.broker.auditing import audited
 from tests.broker.storm import press_and_ask_in_a_storm
 from tests.processes import wait_for
 
@@ -21,10 +26,13 @@ if TYPE_CHECKING:
     ["tests.controls.no_barrier", "tests.controls.barrier_before_fetch", "tests.controls.cached_end_offsets"],
 )
 def test_a_gate_that_does_not_ask_after_each_fetch_approves_what_it_must_not(
-    deploy: Callable[..., Deployment], module: str
+    deploy: Callable[..., Deployment], capsys: pytest.CaptureFixture[str], module: str
 ) -> None:
     """Accounts press among others, and ask upon the acknowledgement while the table is late: G1 is broken."""
-    assert "G1" in _judged_after_a_storm(deploy(partitions=4), module).kinds()
+    gate = deploy(partitions=4)
+    assert "G1" in _judged_after_a_storm(gate, module).kinds()
+    # Its views say honestly how little it had applied: the topics alone can't convict it.
+    assert audited(gate, capsys).findings == []
 
 
 def test_the_gate_itself_is_acquitted_with_a_table_as_late(deploy: Callable[..., Deployment]) -> None:
@@ -32,8 +40,10 @@ def test_the_gate_itself_is_acquitted_with_a_table_as_late(deploy: Callable[...,
     assert _judged_after_a_storm(deploy(partitions=4), "tests.controls.slow_follower").findings == []
 
 
-def test_a_table_where_the_last_press_wins_shortens_a_freeze(deploy: Callable[..., Deployment]) -> None:
-    """A press of a week, then one of a second: the first one's promise is broken, and the judge says so."""
+def test_a_table_where_the_last_press_wins_shortens_a_freeze(
+    deploy: Callable[..., Deployment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A press of a week, then one of a second: the first one's promise is broken, and judge and audit say so."""
     gate = deploy(partitions=2)
     gate.create_topics()
     gate.policy()
@@ -51,9 +61,13 @@ def test_a_table_where_the_last_press_wins_shortens_a_freeze(deploy: Callable[..
         client.request("acc")
         gate.wait_decided()
     assert {"G1", "rule"} <= judge(gate.history).kinds()
+    wait_for(lambda: len(gate.read("freeze-status")) >= 2, "the statuses of both presses")
+    assert {Kind.APPROVED_WHILE_FROZEN, Kind.FREEZE_MOVED_EARLIER} <= audited(gate, capsys).kinds
 
 
-def test_offsets_committed_before_the_decisions_lose_requests(deploy: Callable[..., Deployment]) -> None:
+def test_offsets_committed_before_the_decisions_lose_requests(
+    deploy: Callable[..., Deployment], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The control dies between its two commits; the gate that follows can't know, and requests stay undecided."""
     gate = deploy(partitions=2)
     gate.create_topics()
@@ -65,10 +79,12 @@ def test_offsets_committed_before_the_decisions_lose_requests(deploy: Callable[.
         wait_for(lambda: worker.process.poll() is not None, "the control to die")
         gate.worker("two").wait_ready()
         gate.history.requests, undecided = [], gate.history.requests
-        client.request("acc-after")
+        for number in range(20):
+            client.request(f"acc-after-{number}")
         gate.wait_decided()
         gate.history.requests += undecided
     assert "G4 never" in judge(gate.history).kinds()
+    assert audited(gate, capsys).kinds == {Kind.REQUEST_WITHOUT_OUTCOME}
 
 
 def _judged_after_a_storm(gate: Deployment, module: str) -> Verdict:

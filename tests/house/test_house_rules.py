@@ -118,6 +118,24 @@ def test_deployment_imports_schemas_only() -> None:
         assert not tops_of(path) & {"streams", "tests"}, path
 
 
+def test_the_audit_shares_the_rule_with_the_gate_and_nothing_else() -> None:
+    """What the gate does wrong, the audit must not do wrong in the same way: of `streams` it sees helpers only."""
+    shared = {"rule", "errors", "kafka", "settings", "store", "output", "inspect"}
+    todo, audited = [Path("streams/inspect/audit") / name for name in ("run.py", "__init__.py")], set[Path]()
+    while todo:
+        path = todo.pop()
+        audited.add(path)
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[0] != "streams":
+                continue
+            assert parts[1] in shared, f"{path} imports {name}"
+            # A name of a module, or the module itself; whichever is a file.
+            found = [Path(*parts[:length]).with_suffix(".py") for length in (len(parts), len(parts) - 1)]
+            todo += [module for module in found if module in files() and module not in audited]
+    assert {Path("streams/rule.py"), Path("streams/inspect/audit/decisions.py")} <= audited
+
+
 def test_the_worker_imports_no_development_broker() -> None:
     """The broker for development is of the commands and of the tests."""
     importers = {str(path) for path in modules("streams") if any("dev_broker" in name for name in imports_of(path))}
