@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.model.catalogue import DESIGN, WRONG, Case
+from tests.model.documented import states
 from tests.model.explorer import Kind, Step, explore
 
 
@@ -17,6 +18,7 @@ def test_the_design_keeps_its_promises_in_every_reachable_state(case: Case) -> N
     found = explore(case.model)
     print(f"{case.name}: {found.states:,} states ({case.model.bounds})")
     assert found.broken is None, f"\n{found}"
+    assert found.states == states(case.name)
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: case.name)
@@ -25,6 +27,7 @@ def test_a_wrong_variant_is_found_out_by_the_search(case: Case) -> None:
     found = explore(case.model)
     print(f"{case.name}: {found.states:,} states\n{found}")
     assert found.promise == case.breaks, f"\n{found}"
+    assert found.states == states(case.name)
 
 
 def test_every_thing_that_can_be_left_out_is_left_out_in_some_variant() -> None:
