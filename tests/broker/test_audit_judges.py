@@ -138,6 +138,22 @@ def test_a_span_is_judged_by_what_was_pressed_before_it(gate: Deployment, capsys
     assert audited(gate, capsys, None, "2001-01-01T00:00:00Z").summary["audited"]["requests"] == 0
 
 
+def test_an_id_may_be_decided_again_once_it_is_forgotten(
+    deploy: Callable[..., Deployment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More than GATE_DUPLICATE_SECONDS lie between the two requests; with a longer memory it would be a finding."""
+    gate = deploy(partitions=2, GATE_DUPLICATE_SECONDS="1")
+    gate.create_topics()
+    forged = honest(gate)
+    wait_for(lambda: forged.now_ms() > forged.sent["calm"].append_ms + 1_100, "the id to be forgotten")
+    forged.send("renewed", "withdrawal-request", b"calm", forged.sent["calm"].value)
+    forged.owed["renewed"] = forged.decision("renewed", "0:4,1:0", withdrawal_id="w-calm")
+    forged.publish()
+    assert audited(gate, capsys).findings == []
+    gate.environment["GATE_DUPLICATE_SECONDS"] = "3600"
+    assert audited(gate, capsys).kinds == {Kind.WITHDRAWAL_DECIDED_TWICE}
+
+
 def test_a_status_that_compaction_can_have_removed_is_no_finding(
     gate: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
