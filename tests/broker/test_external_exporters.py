@@ -115,6 +115,8 @@ def test_an_exporter_shows_the_lag_of_the_gate(deploy: Callable[..., Deployment]
         still_open = asked.begin("w-open")
         wait_for(lambda: (lag(gate.name, topic), worker.metric(OWN)) == (4, 1), "the request that waits, in both")
         still_open.commit_transaction()
+        # The coordinator answers before the marker is written; the decision says that it is.
+        wait_for(lambda: "w-open" in gate.decisions(), "its decision")
         client.request("acc-1")
         gate.wait_decided()
         wait_for(lambda: (lag(gate.name, topic), worker.metric(OWN)) == (0, 0), "0 after a record without transaction")
