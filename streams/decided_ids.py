@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from rocksdict import WriteBatch
+    from rocksdict import Rdict, WriteBatch
 
 _ID, _ID_END, _KNOWN, _KNOWN_END = b"i", b"j", b"p", b"q"
 _MEMORY_KEY = b"m:memory"
@@ -71,7 +71,7 @@ class DecidedIds:
             batch = write_batch()
             self._put(batch, partition, chunk)
             self._database.write(batch)
-        self._database[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
+        _put_known(self._database, partition, next_offset, decisions_end)
 
     def seen(self, partition: int, requests: Sequence[tuple[str, int]]) -> set[str]:
         """Return those ids of (id, requested at in ms) that were decided no longer ago than the memory."""
@@ -85,14 +85,13 @@ class DecidedIds:
                     found.update(self._within_memory(run, values))
         return found
 
-    def _by_bucket(self, decided: Iterable[tuple[str, int]]) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    def _by_bucket(self, decided: Sequence[tuple[str, int]]) -> Iterator[tuple[int, Sequence[tuple[str, int]]]]:
         """Split into runs of one bucket each: thousands of records in a row share one, as a rule all of a batch."""
         memory_ms = self._memory_ms
-        if isinstance(decided, list) and decided:
-            times_ms = [time_ms for _, time_ms in decided]
-            if min(times_ms) // memory_ms == max(times_ms) // memory_ms:
-                yield times_ms[0] // memory_ms, decided
-                return
+        times_ms = [time_ms for _, time_ms in decided]
+        if times_ms and min(times_ms) // memory_ms == max(times_ms) // memory_ms:
+            yield times_ms[0] // memory_ms, decided
+            return
         for bucket, run in groupby(decided, lambda one: one[1] // memory_ms):
             yield bucket, list(run)
 
@@ -107,12 +106,12 @@ class DecidedIds:
         for partition, (requests, next_offset) in decided.items():
             _, decisions_end = self.known(partition)
             self._put(batch, partition, requests)
-            batch[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
+            _put_known(batch, partition, next_offset, decisions_end)
             if requests:
                 self._drop_spent(batch, partition, requests[-1][1] // self._memory_ms - 3)
         self._database.write(batch)
 
-    def _put(self, batch: WriteBatch, partition: int, decided: Iterable[tuple[str, int]]) -> None:
+    def _put(self, batch: WriteBatch, partition: int, decided: Sequence[tuple[str, int]]) -> None:
         for bucket, run in self._by_bucket(decided):
             prefix = _prefix(partition, bucket)
             for withdrawal_id, time_ms in run:
@@ -127,6 +126,10 @@ class DecidedIds:
     def close(self) -> None:
         """Close the folder."""
         self._database.close()
+
+
+def _put_known(store: Rdict | WriteBatch, partition: int, next_offset: int, decisions_end: int) -> None:
+    store[_KNOWN + _PARTITION.pack(partition)] = orjson.dumps((next_offset, decisions_end))
 
 
 def _prefix(partition: int, bucket: int) -> bytes:

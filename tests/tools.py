@@ -7,12 +7,8 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Debian's package for each.
 PACKAGES = {
@@ -39,23 +35,15 @@ def tool(name: str) -> str:
 
 def node_modules(*packages: str) -> Path:
     """Return a folder node_modules with npm packages, each as `name@version`; fetched once on a machine."""
-    npm = tool("npm")
-    folder = _cache("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
-
-    def fetch() -> None:
-        run = [npm, "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _fetch([*run, "--prefix", str(folder), *packages])
-
-    _once(folder, fetch)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate" / "tests"
+    folder = cache / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
+    run = [tool("npm"), "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+    _fetch_once(folder, [*run, "--prefix", str(folder), *packages])
     return folder / "node_modules"
 
 
-def _cache(name: str) -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate" / "tests" / name
-
-
-def _once(folder: Path, fetch: Callable[[], None]) -> None:
-    """Fetch into a folder, one process at a time; a fetch that was broken off is begun anew."""
+def _fetch_once(folder: Path, command: list[str]) -> None:
+    """Let a command fill a folder, one process at a time; what was broken off is begun anew."""
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,14 +53,9 @@ def _once(folder: Path, fetch: Callable[[], None]) -> None:
         shutil.rmtree(folder)
         folder.mkdir()
         try:
-            fetch()
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+        except (OSError, subprocess.SubprocessError) as error:
             pytest.skip(f"{folder.name} could not be fetched: {error}")
+        if done.returncode:
+            pytest.skip(f"{folder.name} could not be fetched: {done.stderr.strip()[-500:]}")
         whole.touch()
-
-
-def _fetch(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
-    if done.returncode:
-        message = done.stderr.strip()[-500:]
-        raise RuntimeError(message)

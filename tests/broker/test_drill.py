@@ -32,11 +32,8 @@ def test_a_round_of_the_drill_is_approved_presses_and_is_rejected(deploy: Callab
     assert gate.values("panic-button")[0]["freeze_seconds"] == 86_400
 
 
-def test_a_drill_that_goes_on_exports_what_it_found(deploy: Callable[..., Deployment]) -> None:
-    """Round after round, each an account of its own; the time to the rejection is a metric."""
-    gate = deploy()
-    gate.create_topics()
-    gate.worker().wait_ready()
+def two_rounds(gate: Deployment) -> tuple[int, list[str], str]:
+    """Let a drill that is scraped go two rounds and end it; return its exit code, how each ended, and its metrics."""
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "streams", "drill", "--every", "1s", "--http", address]
     root = Path(__file__).parents[2]
@@ -45,8 +42,17 @@ def test_a_drill_that_goes_on_exports_what_it_found(deploy: Callable[..., Deploy
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
             metrics = answer.read().decode()
         canary.terminate()
-    assert canary.returncode == 0
-    assert [line["ended"] for line in lines] == ["kept", "kept"]
+    return canary.returncode, [line["ended"] for line in lines], metrics
+
+
+def test_a_drill_that_goes_on_exports_what_it_found(deploy: Callable[..., Deployment]) -> None:
+    """Round after round, each an account of its own; the time to the rejection is a metric."""
+    gate = deploy()
+    gate.create_topics()
+    gate.worker().wait_ready()
+    code, ended, metrics = two_rounds(gate)
+    assert code == 0
+    assert ended == ["kept", "kept"]
     assert 'gate_drill_rounds_total{ended="broken"} 0.0' in metrics
     assert "gate_drill_rejection_seconds_count 2.0" in metrics
     assert "gate-drill-" not in metrics
@@ -72,16 +78,9 @@ def test_a_drill_that_is_scraped_goes_on_after_a_broken_promise_and_exits_1_in_t
     gate = deploy()
     gate.create_topics()
     gate.worker(module="tests.controls.approves_all").wait_ready()
-    address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "streams", "drill", "--every", "1s", "--http", address]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, env=gate.environment, stdout=subprocess.PIPE, text=True, cwd=root) as canary:
-        lines = [json.loads(canary.stdout.readline()) for _ in range(2)] if canary.stdout else []
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-            metrics = answer.read().decode()
-        canary.terminate()
-    assert canary.returncode == 1
-    assert [line["ended"] for line in lines] == ["broken", "broken"]
+    code, ended, metrics = two_rounds(gate)
+    assert code == 1
+    assert ended == ["broken", "broken"]
     assert 'gate_drill_rounds_total{ended="broken"} 2.0' in metrics
 
 

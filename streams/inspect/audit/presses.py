@@ -161,9 +161,8 @@ class Presses:
         untimed = False
         for name, newest in orjson.loads(stored).items():
             partition, below = int(name), view.get(int(name), 0)
-            state: State | None = State(*newest)
-            if state is None or state.offset >= below:
-                state = self._fold_below(account_id, partition, below)
+            latest = State(*newest)
+            state = latest if latest.offset < below else self._fold_below(account_id, partition, below)
             if state is None:
                 continue
             untimed = untimed or state.untimed
