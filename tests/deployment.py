@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
 
 from schemas.topics import TOPICS
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent
+from streams.kafka import topic_config
 from tests.processes import PATIENCE_SECONDS, Worker, wait_for
 
 if TYPE_CHECKING:
@@ -102,10 +103,11 @@ class Deployment:
                     raise
 
     def alter_topic(self, name: str, setting: str, value: str) -> None:
-        """Change one setting of a topic."""
+        """Change one setting of a topic, and wait until the broker tells it; its logs heed it some moments later."""
         entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, self.topic(name), incremental_configs=[entry])
         self.admin.incremental_alter_configs([resource])[resource].result()
+        wait_for(lambda: topic_config(self.admin, self.topic(name))[setting] == value, "the setting to be told")
 
     def add_partitions(self, name: str, total: int) -> None:
         """Let a topic grow."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from streams.judge import PressSent
 from streams.kafka import headers_of
 from tests.processes import wait_for
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from tests.deployment import Deployment
+    from tests.deployment import Deployment, Publisher
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ def test_records_without_a_brokers_time_fail_closed(deploy: Callable[..., Deploy
         client.request("acc", "before")
         gate.wait_decided()
         gate.alter_topic(topic, "message.timestamp.type", "CreateTime")
+        wait_for(lambda: _takes_client_times(client, topic), "the broker to leave times alone")
         client.raw("panic-button", b"old", json.dumps({"account_id": "old"}).encode(), timestamp=1_000)
         client.raw("withdrawal-request", None, b'{"withdrawal_id":"backdated","account_id":"acc"}', timestamp=1_000)
         client.request("old", "pressed-in-1970")
@@ -178,6 +180,13 @@ def test_records_without_a_brokers_time_fail_closed(deploy: Callable[..., Deploy
     status, text = worker.get("/readyz?verbose")
     assert status == 503
     assert f"{gate.topic(topic)} has no broker append time" in text
+
+
+def _takes_client_times(client: Publisher, topic: str) -> bool:
+    """Publish what is neither press nor request, and tell whether it has kept its time."""
+    sent = PressSent("nobody")
+    client.raw(topic, None, b"", sent, timestamp=1_000)
+    return sent.append_ms == 1_000
 
 
 def _source(message: Message) -> str:
