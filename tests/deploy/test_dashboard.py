@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from streams.drill import DrillMetrics
 from tests.deploy.promql import exported, metrics_of
 from tests.tools import tool
 
@@ -20,7 +21,7 @@ GRAFANA = ROOT / "deploy" / "monitoring" / "grafana"
 DASHBOARD = GRAFANA / "withdrawal-gate.json"
 QUESTIONS = ["Are freezes in force?", "Are decisions flowing?", "Which partition, which worker, since when?"]
 # What a query may hold in place of a number or a value; Grafana fills it in.
-VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$job": ".+", "$instance": ".+"}
+VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$job": ".+", "$instance": ".+", "$drill": ".+"}
 COLUMNS = 24
 
 
@@ -84,11 +85,13 @@ def test_every_query_asks_the_chosen_source_for_the_chosen_workers(dashboard: di
         assert panel["datasource"] == source
         for target in panel["targets"]:
             assert target["datasource"] == source
-            selected = len(re.findall(r'\{job=~"\$job", instance=~"\$instance"', target["expr"]))
+            # A drill is a job of its own, and no worker.
+            chosen = 'job=~"$drill"' if "gate_drill_" in target["expr"] else 'job=~"$job", instance=~"$instance"'
+            selected = len(re.findall(r"\{" + re.escape(chosen), target["expr"]))
             assert selected == len(re.findall(r"\{", target["expr"])) > 0, target["expr"]
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-    assert list(variables) == ["datasource", "job", "instance"]
-    assert all(variables[name]["datasource"] == source for name in ("job", "instance"))
+    assert list(variables) == ["datasource", "job", "instance", "drill"]
+    assert all(variables[name]["datasource"] == source for name in ("job", "instance", "drill"))
     assert dashboard["editable"] is False
 
 
@@ -98,6 +101,17 @@ def test_every_metric_of_the_dashboard_is_exported(dashboard: dict[str, Any]) ->
     assert all(asked)
     listed = re.findall(r"label_values\((\w+)", str(dashboard["templating"]))
     assert {name for names in asked for name in names} | set(listed) <= exported()
+
+
+def test_the_dashboard_shows_the_drill_and_turns_red_with_its_alert(dashboard: dict[str, Any]) -> None:
+    """Every metric of the drill has its panel, and the time that its alert allows is where the panel turns red."""
+    shown = {name for query in queries(dashboard) for name in metrics_of(query)}
+    families = {family.name for family in DrillMetrics().registry.collect()}
+    assert {family for family in families if not any(name.startswith(family) for name in shown)} == set()
+    (panel,) = (panel for panel in panels(dashboard) if "gate_drill_last_kept" in panel["targets"][0]["expr"])
+    alerts = (ROOT / "deploy" / "monitoring" / "alerts.yml").read_text("utf-8")
+    (allowed,) = re.findall(r"max\(gate_drill_last_kept_timestamp_seconds\) > (\d+)", alerts)
+    assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1] == {"color": "red", "value": int(allowed)}
 
 
 def test_prometheus_can_read_every_query(dashboard: dict[str, Any], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from deploy import prometheus_rule
 from deploy.kafka_topics import REPLICAS, manifests
 from schemas import withdrawal_request
 from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, TOPICS
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.37"
 # Kinds of operators, whose schemas no package here carries: their own tests below look at what the gate rests on.
-OF_OPERATORS = {"PodMonitor", "ScaledObject", "KafkaTopic", "Kustomization"}
+OF_OPERATORS = {"PodMonitor", "PrometheusRule", "ScaledObject", "KafkaTopic", "Kustomization"}
 FILES = sorted(KUBERNETES.glob("*.yaml"))
 
 
@@ -89,6 +90,15 @@ def test_the_topics_are_those_of_the_code() -> None:
         topic.name: {"partitions": DEFAULT_PARTITIONS, "replicas": REPLICAS, "config": {**topic.config, **in_sync}}
         for topic in TOPICS
     }
+
+
+def test_the_alerts_are_those_of_prometheus() -> None:
+    """Made by the command, unchanged; what the operator reads is every group, with every rule as it is tested."""
+    text = (KUBERNETES / "prometheus-rule.yaml").read_text("utf-8")
+    made = "python -m deploy.prometheus_rule > deploy/kubernetes/prometheus-rule.yaml"
+    assert text == prometheus_rule.manifest(), f"run: {made}"
+    alerts = yaml.safe_load(prometheus_rule.ALERTS.read_text("utf-8"))
+    assert one("prometheus-rule.yaml", "PrometheusRule")["spec"] == alerts
 
 
 def test_the_settings_exist_and_the_policy_is_the_built_in_one() -> None:
