@@ -20,10 +20,12 @@ make bench     benchmarks; ARGS="..." is passed on
 make lint      lint and types only
 make format    rewrite the code in the project's format
 make lock      resolve the requirements anew
+make check-supply-chain
+               SBOM of the runtime requirements in build/sbom.json, then ask the package index for known vulnerabilities
 make clean     remove what install, tests and builds made
 endef
 
-.PHONY: help install demo up test tools bench lint format lock clean
+.PHONY: help install demo up test tools bench lint format lock check-supply-chain clean
 
 help:
 	$(info $(HELP))
@@ -82,6 +84,19 @@ lock: install
 	@echo "resolving requirements.txt and requirements-dev.txt" >&2
 	@$(LOCK) --output-file requirements.txt >/dev/null
 	@$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
+
+# Both tools run apart from .venv. Only an answer about every package passes: --strict fails where the index does not
+# know one, and no answer is an error as well. Not part of make test, as its result changes while the code does not.
+check-supply-chain: install
+	@mkdir -p build
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.txt \
+		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
+	@echo "build/sbom.json is written; asking for known vulnerabilities" >&2
+	@$(BIN)/uv tool run --quiet pip-audit@2.10.1 --requirement requirements.txt --require-hashes --disable-pip --strict || { \
+		echo "make: not passed: a vulnerability is listed above, or the package index did not answer for every" \
+			"requirement, and then nothing is known about them" >&2; \
+		exit 1; \
+	}
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist withdrawal_gate.egg-info
