@@ -149,7 +149,7 @@ def test_the_commands_table_is_the_commands_with_their_options_and_arguments() -
 def test_every_command_of_the_shell_blocks_exists() -> None:
     """What a stranger copies runs: commands of the gate, targets of make, files of the project."""
     known = {name for name, _ in commands(main)}
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     shell = "\n".join(text for _, text in blocks("sh"))
     typed = re.findall(r"withdrawal-gate ([a-z]+(?: (?:create|check))?)", shell)
     assert typed
