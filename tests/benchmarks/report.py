@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from tests.benchmarks.throughput import BARE, FAUST, FAUST_REQUESTS, GATE
+from tests.benchmarks.throughput import BARE, FAUST, FAUST_REQUESTS, GATE, SIGNED
 
 if TYPE_CHECKING:
     from tests.benchmarks.audit import Audited
@@ -74,7 +74,7 @@ def throughput_table(runs: list[Run]) -> Table:
         "Throughput, closed loop: decisions/s as a read_committed reader sees the second half arrive",
         ["contender", "median", "min", "max", "CPU s / 100,000", "resident MB"],
     )
-    for contender in (BARE, GATE, FAUST):
+    for contender in (BARE, GATE, SIGNED, FAUST):
         own = [run for run in runs if run.contender == contender]
         if own:
             rates = [run.decisions_per_second for run in own]
@@ -87,13 +87,13 @@ def throughput_table(runs: list[Run]) -> Table:
 
 
 def ratios(runs: list[Run]) -> dict[str, list[float]]:
-    """Return the gate's rate by another contender's in the same round, round by round."""
+    """Return one rate by another of the same round, round by round; each pair says what its difference costs."""
     rates = {(run.contender, run.round): run.decisions_per_second for run in runs}
     rounds = sorted({run.round for run in runs})
     return {
-        f"gate / {other}": [rates[GATE, number] / rates[other, number] for number in rounds]
-        for other in (BARE, FAUST)
-        if all((other, number) in rates for number in rounds)
+        f"{one} / {other}": [rates[one, number] / rates[other, number] for number in rounds]
+        for one, other in ((GATE, BARE), (SIGNED, GATE), (GATE, FAUST))
+        if all((contender, number) in rates for contender in (one, other) for number in rounds)
     }
 
 

@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=between(1, 5_000), default=200, help="requests/s for latency (%(default)s)")
     parser.add_argument("--seconds", type=between(5, 600), default=20, help="of latency (%(default)s)")
     parser.add_argument("--only", choices=["throughput", "latency", "audit"], help="leave the others out")
+    parser.add_argument("--signed", action="store_true", help="also a gate that signs its decisions")
     parser.add_argument("--faust", action="store_true", help="also a plain Faust app, as a control")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there, too")
     asked = parser.parse_args()
@@ -83,7 +84,7 @@ def bench(asked: argparse.Namespace) -> None:
     with broker() as (bootstrap, kafka):
         where = report.machine(kafka)
         if asked.only in {None, "throughput"}:
-            runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say)
+            runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say, signed=asked.signed)
             if asked.faust:
                 runs += throughput.measure_faust(bootstrap, asked.rounds, say)
         if asked.only in {None, "latency"}:

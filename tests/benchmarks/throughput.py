@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from tests.deployment import Deployment
     from tests.processes import Worker
 
-BARE, GATE, FAUST = "bare loop", "gate", "plain Faust"
+BARE, GATE, SIGNED, FAUST = "bare loop", "gate", "gate, signing", "plain Faust"
 FAUST_REQUESTS = 20_000
 FAUST_MODULE = "tests.benchmarks.plain_faust"
+SIGNING_KEY = f"bench {'5a' * 32}\n"
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,8 +47,13 @@ class Run:
     resident_mb: float
 
 
-def measure(bootstrap: str, requests: int, rounds: int, say: Callable[[str], None]) -> tuple[list[Run], Published]:
-    """Let bare loop and gate decide the same records, each in its own process; who begins alternates."""
+def measure(
+    bootstrap: str, requests: int, rounds: int, say: Callable[[str], None], *, signed: bool
+) -> tuple[list[Run], Published]:
+    """Let bare loop and gate decide the same records, each in its own process; who begins alternates.
+
+    A gate that signs decides them on topics of its own, at the end of each round.
+    """
     runs: list[Run] = []
     for number in range(1, rounds + 1):
         with deployment(bootstrap, f"round-{number}") as made:
@@ -59,6 +65,10 @@ def measure(bootstrap: str, requests: int, rounds: int, say: Callable[[str], Non
                 run = contender(made, number, published)
                 say(f"round {number} of {rounds}: {run.contender} {run.decisions_per_second:,.0f} decisions/s")
                 runs.append(run)
+        if signed:
+            run = run_signed(bootstrap, number, requests)
+            say(f"round {number} of {rounds}: {run.contender} {run.decisions_per_second:,.0f} decisions/s")
+            runs.append(run)
     return runs, published
 
 
@@ -105,6 +115,16 @@ def run_gate(made: Deployment, number: int, published: Published) -> Run:
         raise BenchmarkError(message)
     worker.stop()
     return run
+
+
+def run_signed(bootstrap: str, number: int, requests: int) -> Run:
+    """Run one worker that signs its decisions over the same requests."""
+    with deployment(bootstrap, f"signed-{number}") as made:
+        keys = made.folder / "keys"
+        keys.write_text(SIGNING_KEY)
+        made.environment["GATE_DECISION_KEY_FILE"] = str(keys)
+        publish_presses(made)
+        return replace(run_gate(made, number, publish_requests(made, requests)), contender=SIGNED)
 
 
 def decided(worker: Worker) -> float:
