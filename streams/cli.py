@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,12 +43,9 @@ def worker(settings: Settings) -> None:
                  4 a promise can't be kept here (topics, data folder): an operator has to act
     """
     from streams.app import GateWorker, create_app
+    from streams.logs import set_up_logging
 
-    logging.basicConfig(
-        level=settings.log.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    for quiet in ("faust", "mode", "aiokafka", "asyncio"):
-        logging.getLogger(quiet).setLevel(max(logging.WARNING, logging.getLogger().level))
+    set_up_logging(settings)
     GateWorker(create_app(settings), override_logging=False, loglevel=settings.log.upper()).execute_from_commandline()
 
 

@@ -137,7 +137,8 @@ class ExactlyOnce:
             self._misplaced = False
             self._group_metadata = consumer.consumer_group_metadata()
             self._metrics.rebalances.inc()
-        log.info("%s: assigned partitions %s", self.topic, list(self.assigned))
+        named = {"topic": self.topic, "partitions": self.assigned}
+        log.info("%s: assigned partitions %s", self.topic, list(self.assigned), extra=named)
 
     def _on_gone(self, consumer: Consumer, _partitions: Iterable[TopicPartition]) -> None:
         with self._lock:
@@ -222,11 +223,14 @@ class ExactlyOnce:
                 lane.start_at(start, committed[lane.partition].metadata or "")
                 self._lanes[lane.partition] = lane
         except KafkaException as exception:
-            log.warning("%s: partitions %s can't be opened yet: %s", self.topic, wanted, error_of(exception).str())
+            said = error_of(exception).str()
+            named = {"topic": self.topic, "partitions": wanted}
+            log.warning("%s: partitions %s can't be opened yet: %s", self.topic, wanted, said, extra=named)
             return
         self._to_open = set()
         starts_text = ", ".join(f"{lane.partition} at {lane.next_offset}" for lane in lanes)
-        log.info("%s: deciding partitions %s", self.topic, starts_text)
+        named = {"topic": self.topic, "partitions": wanted}
+        log.info("%s: deciding partitions %s", self.topic, starts_text, extra=named)
 
     def _ask_committed(self, lanes: Sequence[Lane]) -> dict[int, TopicPartition]:
         """Ask where the lanes stand; after the fences, when what earlier owners left open has ended.
@@ -261,7 +265,8 @@ class ExactlyOnce:
                 if broken is None:
                     done.add(partition)
                     continue
-                log.warning("%s-%d: transaction given up: %s", self.topic, partition, broken)
+                named = {"topic": self.topic, "partition": partition}
+                log.warning("%s-%d: transaction given up: %s", self.topic, partition, broken, extra=named)
                 self.epoch += 1
                 self._misplaced = True
                 if broken.fenced:

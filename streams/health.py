@@ -26,9 +26,9 @@ class Health:
             before, self._problems[check] = self._problems[check], problem
         if (before is None) != (problem is None):
             if problem is None:
-                log.info("%s: fine again", check)
+                log.info("%s: fine again", check, extra={"check": check})
             else:
-                log.warning("%s: %s", check, problem)
+                log.warning("%s: %s", check, problem, extra={"check": check})
 
     def distrust(self, topic: str) -> None:
         """Say that a record carried a time that no broker set: from here on nothing proves the order on that topic."""

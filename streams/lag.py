@@ -51,7 +51,8 @@ class Lag:
         if runtime.health.problems["table"] is not None:
             runtime.health.set("table", f"{remaining} presses are not in the freeze table yet")
             if remaining and time.monotonic() > self._progress_at:
-                log.info("restoring the freeze table: %d presses to go", remaining)
+                named = {"remaining_records": remaining}
+                log.info("restoring the freeze table: %d presses to go", remaining, extra=named)
                 self._progress_at = time.monotonic() + PROGRESS_SECONDS
 
     def _look_at_requests(self) -> None:

@@ -68,6 +68,7 @@ class RequestResume:
                 log.error(
                     "%s-%d: requests %d to %d were deleted by retention before they were decided",
                     lane.topic, lane.partition, start, first - 1,
+                    extra={"topic": lane.topic, "partition": lane.partition},
                 )  # fmt: skip
             start = first
         self._restore_ids(lane.partition, requests, decisions, start, end)

@@ -189,7 +189,8 @@ class Runtime:
         if self.barrier.wait(self.stopping.is_set) is None:
             return False
         self.health.set("table", None)
-        log.info("the freeze table is current: %d accounts frozen", self.open_table.count_frozen(self.clock.known_ms()))
+        frozen = self.open_table.count_frozen(self.clock.known_ms())
+        log.info("the freeze table is current: %d accounts frozen", frozen, extra={"frozen_accounts": frozen})
         return True
 
     def purge(self) -> None:

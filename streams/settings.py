@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 # An approval must be worthless a minute after it was given, so that a press a moment later still catches it (G7).
 MAX_APPROVAL_SECONDS = 59
 MAX_DUPLICATE_SECONDS = 7 * 86_400
@@ -102,10 +103,13 @@ def _address(name: str, text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _log_level(name: str, text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise SettingsError(name, text, " | ".join(LOG_LEVELS))
-    return text.lower()
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
+    def read(name: str, text: str) -> str:
+        if text.lower() not in allowed:
+            raise SettingsError(name, text, " | ".join(allowed))
+        return text.lower()
+
+    return read
 
 
 def _options(name: str, text: str) -> dict[str, str]:
@@ -204,7 +208,8 @@ class Settings:
         "GATE_DUPLICATE_SECONDS", "3600", "how long a withdrawal_id is remembered", _seconds(MAX_DUPLICATE_SECONDS)
     )
     http: tuple[str, int] = _setting("GATE_HTTP", "127.0.0.1:8080", "health, metrics, look-up", _address)
-    log: str = _setting("GATE_LOG", "info", "log level: debug, info, warning or error", _log_level)
+    log: str = _setting("GATE_LOG", "info", "log level: debug, info, warning or error", _one_of(LOG_LEVELS))
+    log_format: str = _setting("GATE_LOG_FORMAT", "text", "text, or json: an object a line", _one_of(LOG_FORMATS))
     decision_key_file: SigningKeys | None = _setting(
         "GATE_DECISION_KEY_FILE", "", "path of the keys that sign decisions", _keys
     )

@@ -33,6 +33,7 @@ DEFAULTS = {
     "GATE_DUPLICATE_SECONDS": "3600",
     "GATE_HTTP": "127.0.0.1:8080",
     "GATE_LOG": "info",
+    "GATE_LOG_FORMAT": "text",
     "GATE_CONSOLE": "",
     "GATE_CONSOLE_TOKEN_FILE": "",
     "GATE_SHADOW": "",
@@ -67,6 +68,7 @@ def test_every_default_is_the_contracts() -> None:
     assert found.duplicate_seconds == 3600
     assert found.http == ("127.0.0.1", 8080)
     assert found.log == "info"
+    assert found.log_format == "text"
 
 
 def test_every_setting_is_one_of_the_contract_and_says_what_it_means() -> None:
@@ -109,6 +111,7 @@ def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch)
         ("GATE_HTTP", "0.0.0.0:0", "http", ("0.0.0.0", 0)),  # noqa: S104  (read, not bound)
         ("GATE_HTTP", "[::]:65535", "http", ("::", 65_535)),
         ("GATE_LOG", "WARNING", "log", "warning"),
+        ("GATE_LOG_FORMAT", "JSON", "log_format", "json"),
     ],
 )
 def test_a_right_value_is_read(name: str, value: str, field: str, read: object) -> None:
@@ -134,6 +137,7 @@ def test_a_right_value_is_read(name: str, value: str, field: str, read: object) 
         ("GATE_HTTP", "127.0.0.1:" + "8" * 5_000),
         ("GATE_HTTP", "127.0.0.1:\u0668\u0660\u0668\u0660"),
         *[("GATE_LOG", value) for value in ("loud", "trace", "info ", "20", "critical")],
+        *[("GATE_LOG_FORMAT", value) for value in ("xml", "json ", "1")],
         *[(name, "/no/such/file") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY")],
         *[(name, "/") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY")],
     ],
