@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,13 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from schemas.dead_letter import Headers
+
 TOPIC = "withdrawal-decision"
 TRACE_HEADER = "traceparent"
+# W3C Trace Context, version 00 and what later ones have in common with it. Anything else is not carried on: a decision
+# must not grow beyond what its topic takes by what a publisher calls a trace.
+_TRACE_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Verdict(StrEnum):
@@ -82,6 +88,12 @@ def approval_form(*, decided_at: str, valid_until: str, partition: int, freeze_v
         request=b"%r",
     )
     return form.replace(b'"%w"', b"%b").replace(b'"%a"', b"%b").replace(b":%o", b":%d").replace(b"%r", b"%b")
+
+
+def trace_of(headers: Headers) -> Headers | None:
+    """Return the header that a decision takes over from its request: the first trace, None without one."""
+    value = next((value for name, value in headers if name == TRACE_HEADER), None)
+    return [(TRACE_HEADER, value)] if value is not None and _TRACE_FORM.fullmatch(value) else None
 
 
 def write_freeze_view(applied: Mapping[int, int]) -> str:

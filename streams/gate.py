@@ -21,10 +21,10 @@ import orjson
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from schemas import dead_letter, withdrawal_decision, withdrawal_request
-from schemas.dead_letter import Headers, dead_letter_headers
+from schemas.dead_letter import dead_letter_headers
 from schemas.signature import SIGNATURE_HEADER
 from schemas.wire import Fault, FaultReason, rfc3339
-from schemas.withdrawal_decision import TRACE_HEADER, Reason, approval_form, encode_decision, write_freeze_view
+from schemas.withdrawal_decision import Reason, approval_form, encode_decision, trace_of, write_freeze_view
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
 from streams.kafka import headers_of
 from streams.lane import LaneWork
@@ -239,7 +239,7 @@ class Gate:
                     freeze_view=gathered.freeze_view,
                     request=message.value() if embeddable else None,
                 )
-            headers = None if message.headers() is None else _trace(message)
+            headers = None if message.headers() is None else trace_of(headers_of(message))
             if self._keys is not None:
                 headers = [*(headers or ()), (SIGNATURE_HEADER, self._keys.sign(value))]
             records.append((self._decision_topic, partition, account_id.encode(), value, headers))
@@ -281,7 +281,3 @@ def bury(  # noqa: PLR0913, PLR0917  (the record, its fault, and both places)
         detail = f"{fault.detail}; {size} bytes are more than {topic} takes: read the record at gate-source"
         fault, key, value, headers = Fault(fault.reason, detail), None, None, []
     return topic, partition, key, value, dead_letter_headers(headers, fault, source)
-
-
-def _trace(message: Message) -> Headers | None:
-    return [header for header in headers_of(message) if header[0] == TRACE_HEADER][:1] or None
