@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 DEFAULT_BROKER_PORT = 9092
+# What `size` takes: more than there are people, and more a second than any topic carries.
+MAX_USERS = 10_000_000_000
+MAX_RATE = 10_000_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -216,6 +219,59 @@ def demo(_settings: Settings, *, keep: bool) -> None:
     from streams.demo.story import tell_story
 
     sys.exit(keep_running() if keep else tell_story())
+
+
+@main.command()
+@click.argument("users", type=click.IntRange(1, MAX_USERS))
+@click.option(
+    "--presses", type=click.IntRange(0, MAX_USERS), metavar="N", help="Presses a day (default: 1 of 10,000 users)."
+)
+@click.option(
+    "--requests",
+    type=click.IntRange(0, MAX_RATE),
+    metavar="N",
+    help="Requests in the busiest second (default: 5 times the mean of 1 a user in 20 days).",
+)
+@click.option(
+    "--storm",
+    type=click.IntRange(0, MAX_RATE),
+    metavar="N",
+    help="Presses a second in a storm of ten minutes (default: 1 of 100 users presses).",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3_650),
+    default=30,
+    show_default=True,
+    metavar="D",
+    help="Days for which decisions are kept.",
+)
+@guarded
+@answering
+def size(  # noqa: PLR0913  (the command's options, each by name)
+    settings: Settings, *, users: int, presses: int | None, requests: int | None, storm: int | None, days: int
+) -> None:
+    """Reckon how large a deployment for so many USERS has to be: workers, memory, disk, network, broker settings.
+
+    From measured figures and from assumptions, all of them in docs/capacity.md. Asks no broker. Memory and disk are
+    those of one worker and of one broker. GATE_DUPLICATE_SECONDS and the longest window of GATE_POLICY count.
+
+    \b
+    Example:     withdrawal-gate size 1000000 --requests 50
+    Exit codes:  0 printed   2 wrong argument or setting
+    """
+    from streams.size import load_of, show
+
+    show(
+        load_of(
+            settings,
+            users,
+            presses_per_day=presses,
+            requests_per_second=requests,
+            storm_presses_per_second=storm,
+            retention_days=days,
+        )
+    )
 
 
 for reading in (inspect.status, inspect.watch, inspect.audit, inspect.evidence, inspect.report):
