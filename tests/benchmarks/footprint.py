@@ -1,8 +1,9 @@
-"""What records, freezes and ids take: `python -m tests.benchmarks.footprint`, on a broker of its own, three minutes.
+"""What records, freezes and ids take: `python -m tests.benchmarks.footprint`, on a broker of its own, four minutes.
 
 For streams/capacity.py. Records come 100 a second, so that most lie in a batch of their own and most decisions in a
 transaction of their own: the dearest they can be in a broker's log. Freezes are replayed into an empty data folder by
-a worker that announces them meanwhile. Ids are random, 32 hexadecimal digits: they compress as little as real ones.
+a worker that announces them meanwhile. The storm is that of 300 million users (docs/capacity.md). Ids are random, 32
+hexadecimal digits: they compress as little as real ones.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import random
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from schemas import freeze_status, panic_button, withdrawal_decision, withdrawal_request
 from streams.decided_ids import DecidedIds
 from streams.dev_broker import DevBroker
+from tests.benchmarks.latency import PRESS_IN_FORCE, buckets, spread_of_buckets
 from tests.benchmarks.load import SEED, deployment, request
 from tests.benchmarks.throughput import cpu_seconds, decided
 from tests.processes import wait_for
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 TOPICS = (withdrawal_request.TOPIC, withdrawal_decision.TOPIC, panic_button.TOPIC, freeze_status.TOPIC)
 RECORDS = 3_000
 PACE_SECONDS = 0.01
+# What docs/capacity.md reckons with for 300 million users, for a minute.
+STORM_TURNS = 6_000
+STORM_PRESSES_PER_SECOND, STORM_REQUESTS_PER_SECOND = 5_000, 900
 FREEZES = (1_000_000, 3_000_000)
 AT_ONCE = 50_000
 IDS = 1_000_000
@@ -101,6 +107,32 @@ def replay(made: Deployment, count: int) -> dict[str, float]:
     }
 
 
+def storm(made: Deployment) -> dict[str, Any]:
+    """Let presses and requests pour in, a hundred times a second; percentiles are bounds of the worker's histograms."""
+    worker = made.worker().wait_ready()
+    histograms = {"press_in_force_ms": PRESS_IN_FORCE, "decision_ms": "gate_decision_latency_seconds"}
+    before = {name: buckets(worker, histogram) for name, histogram in histograms.items()}
+    pace, began_at = threading.Event(), time.monotonic()
+    with made.publisher() as client:
+        for turn in range(STORM_TURNS):
+            for _ in range(STORM_PRESSES_PER_SECOND // 100):
+                account_id = random_id()
+                client.send_raw("panic-button", account_id.encode(), client.body(account_id))
+            requests = STORM_REQUESTS_PER_SECOND // 100
+            for number in range(turn * requests, (turn + 1) * requests):
+                account_id = random_id()
+                client.send_raw("withdrawal-request", account_id.encode(), request(number, account_id))
+            pace.wait(max(0.0, began_at + (turn + 1) / 100 - time.monotonic()))
+        client.flush()
+        seconds = time.monotonic() - began_at
+    wait_for(
+        lambda: worker.metric("gate_frozen_accounts") == STORM_TURNS * (STORM_PRESSES_PER_SECOND // 100), "presses"
+    )
+    spreads = {name: spread_of_buckets(before[name], buckets(worker, metric)) for name, metric in histograms.items()}
+    worker.stop()
+    return {"storm_seconds": seconds, **{name: asdict(spread) for name, spread in spreads.items()}}
+
+
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -119,6 +151,8 @@ def main() -> None:
         print(json.dumps({"bytes_per_remembered_id": id_bytes(Path(folder, "ids"))}), flush=True)
         with deployment(broker.bootstrap, "records") as made:
             print(json.dumps({"bytes_per_record": record_bytes(made, broker.data_dir)}), flush=True)
+        with deployment(broker.bootstrap, "storm") as made:
+            print(json.dumps(storm(made)), flush=True)
         with deployment(broker.bootstrap, "freezes") as made:
             published = 0
             for count in FREEZES:

@@ -31,6 +31,8 @@ PRESSES_PER_SECOND = 5
 # Connections, first segments and caches are not what is measured.
 WARM_UP_SECONDS = 3.0
 LATE_SECONDS = 30.0
+# Press appended to in force.
+PRESS_IN_FORCE = "gate_freeze_latency_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,12 @@ def measure(bootstrap: str, rate: int, seconds: float, say: Callable[[str], None
             trial.running(trial.press_at_rate) as pressing,
         ):
             trial.stop.wait(max(0.0, trial.starts_at + WARM_UP_SECONDS - time.monotonic()))
-            before, spent, began_at = freeze_buckets(worker), cpu_seconds(meter), time.monotonic()
+            before, spent, began_at = buckets(worker, PRESS_IN_FORCE), cpu_seconds(meter), time.monotonic()
             asking.join(seconds + LATE_SECONDS)
             pressing.join(LATE_SECONDS)
             share = (cpu_seconds(meter) - spent) / (time.monotonic() - began_at)
             wait_for(lambda: trial.failures or len(trial.answers) >= len(trial.asked), "decisions", LATE_SECONDS)
-        in_force = spread_of_buckets(before, freeze_buckets(worker))
+        in_force = spread_of_buckets(before, buckets(worker, PRESS_IN_FORCE))
         resident_mb = meter.memory_info().rss / 1_000_000
     if trial.failures:
         raise trial.failures[0]
@@ -231,9 +233,9 @@ def evaluate(trial: Trial, in_force: Spread, cpu_share: float, resident_mb: floa
     )
 
 
-def freeze_buckets(worker: Worker) -> dict[float, float]:
-    """Return the worker's histogram of press appended to in force: cumulative counts by upper bound in seconds."""
-    pattern = re.compile(r'^gate_freeze_latency_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+def buckets(worker: Worker, histogram: str) -> dict[float, float]:
+    """Return a worker's histogram: cumulative counts by upper bound in seconds."""
+    pattern = re.compile(rf'^{histogram}_bucket\{{le="([^"]+)"\}} (\S+)$', re.MULTILINE)
     return {float(bound): float(count) for bound, count in pattern.findall(worker.get("/metrics")[1])}
 
 
@@ -242,7 +244,7 @@ def spread_of_buckets(before: dict[float, float], after: dict[float, float]) -> 
     grown = {bound: after[bound] - before[bound] for bound in after}
     total = max(grown.values())
     if not total:
-        message = "the worker saw no press"
+        message = "the worker counted nothing"
         raise BenchmarkError(message)
     bounds = [min(bound for bound, count in grown.items() if count >= total * share) for share in (0.50, 0.99, 1.0)]
     return Spread(int(total), *(bound * 1000 for bound in bounds))
