@@ -25,6 +25,8 @@ MONITORING = ROOT / "deploy" / "monitoring"
 RUNBOOK = "docs/runbook.md"
 # What each section answers, in this order or with two of them in one.
 QUESTIONS = ("**to customers:**", "**how to tell", "do:**", "**don't:**")
+# And each section of a change, in this order.
+STEPS = ["Before", "Do", "Done when", "Don't"]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,15 @@ def test_every_alert_says_what_is_wrong_and_where_to_read_on(rules: list[dict[st
         assert [question for question in QUESTIONS if question not in found[name.lower()].lower()] == [], name
 
 
+def test_every_change_says_what_comes_before_what_to_do_when_it_is_done_and_what_not_to_do() -> None:
+    """The changes that are made on purpose, or forced upon whoever is on call, each with the same four steps."""
+    changes = (ROOT / RUNBOOK).read_text("utf-8").partition("\n## Changes\n")[2]
+    found = dict(re.findall(r"^### (.+)\n((?:(?!### ).*\n)+)", changes, re.MULTILINE))
+    assert len(found) == changes.count("\n### ") > 5
+    for name, text in found.items():
+        assert re.findall(r"^\*\*([^*]+):\*\*", text, re.MULTILINE) == STEPS, name
+
+
 def test_what_an_alert_says_names_nobody(rules: list[dict[str, Any]]) -> None:
     """Alerts travel by mail and chat: place, topic, reason and value, never a label that could carry an id."""
     allowed = {"$labels.instance", "$labels.topic", "$labels.reason", "$labels.mountpoint", "$value"}
@@ -124,7 +135,7 @@ def test_what_an_alert_says_names_nobody(rules: list[dict[str, Any]]) -> None:
 
 def test_every_link_of_the_runbook_leads_somewhere() -> None:
     """Files exist, and anchors are headings of the file that they name."""
-    known = {"": sections().keys(), "../README.md": readme_anchors()}
+    known = {"": sections().keys(), "../README.md": readme_anchors(), "failures.md": anchors("docs/failures.md")}
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / RUNBOOK).read_text("utf-8")):
         path, _, anchor = link.partition("#")
         assert ((ROOT / RUNBOOK).parent / path).exists(), link
@@ -143,5 +154,10 @@ def test_metrics_settings_and_commands_of_the_runbook_exist() -> None:
 
 def readme_anchors() -> set[str]:
     """Return the anchors of README.md."""
-    headings = re.findall(r"^#+ (.+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    return anchors("README.md")
+
+
+def anchors(path: str) -> set[str]:
+    """Return the anchors of a page."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

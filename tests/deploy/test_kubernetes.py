@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.37"
 # Kinds of operators, whose schemas no package here carries: their own tests below look at what the gate rests on.
-OF_OPERATORS = {"PodMonitor", "PrometheusRule", "ScaledObject", "KafkaTopic", "Kustomization"}
+OF_OPERATORS = {"PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication", "KafkaTopic", "Kustomization"}
 FILES = sorted(KUBERNETES.glob("*.yaml"))
 
 
@@ -232,3 +232,15 @@ def test_workers_are_never_scaled_to_zero_nor_beyond_the_partitions() -> None:
         settings()["GATE_GROUP"],
         settings()["GATE_KAFKA_BOOTSTRAP"],
     )
+
+
+def test_the_scaler_asks_the_brokers_as_somebody_of_its_own() -> None:
+    """Over TLS, with a password out of a Secret that no Pod of the gate mounts."""
+    (trigger,) = one("scaled-object.yaml", "ScaledObject")["spec"]["triggers"]
+    assert (trigger["metadata"]["sasl"], trigger["metadata"]["tls"]) == ("scram_sha512", "enable")
+    authentication = one("scaled-object.yaml", "TriggerAuthentication")
+    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
+    references = authentication["spec"]["secretTargetRef"]
+    assert [reference["parameter"] for reference in references] == ["username", "password", "ca"]
+    (secret,) = {reference["name"] for reference in references}
+    assert secret not in {f"{name}-kafka" for name, _ in pods()}
