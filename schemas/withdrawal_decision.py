@@ -18,6 +18,8 @@ TRACE_HEADER = "traceparent"
 # W3C Trace Context, version 00 and what later ones have in common with it. Anything else is not carried on: a decision
 # must not grow beyond what its topic takes by what a publisher calls a trace.
 _TRACE_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# 18 digits: more records than a partition will ever hold, and always within the 64 bits of Kafka's offsets.
+_OFFSET = re.compile(r"[0-9]{1,18}")
 
 
 class Verdict(StrEnum):
@@ -107,6 +109,6 @@ def source_offset(source: object, topic: str, partition: int) -> int | None:
         return None
     found_topic, _, place = source.partition(":")
     found_partition, _, offset = place.partition(":")
-    if found_topic != topic or found_partition != str(partition) or not offset.isdecimal():
+    if found_topic != topic or found_partition != str(partition) or _OFFSET.fullmatch(offset) is None:
         return None
     return int(offset)
