@@ -22,6 +22,7 @@ from schemas.wire import (
     parse_rfc3339,
     rfc3339,
 )
+from schemas.withdrawal_decision import source_offset
 from schemas.withdrawal_request import WithdrawalRequest, encode_request, parse_request
 from tests.wire.sound import check_press, check_request
 
@@ -250,3 +251,10 @@ def test_a_fault_repeats_nothing_of_the_record() -> None:
                 request.detail if isinstance(request, Fault) else request.wrong or "",
             ]
             assert not any(secret in detail for detail in details)
+
+
+@pytest.mark.parametrize("digits", ["", "-1", "1_0", " 1", "\u0661", "\u00b2", "9" * 19, "9" * 4_301])
+def test_a_source_that_names_no_offset_of_kafka_is_none(digits: str) -> None:
+    """What another program wrote to an output is neither taken for a place nor an exception."""
+    assert source_offset(f"withdrawal-request:3:{digits}", "withdrawal-request", 3) is None
+    assert source_offset("withdrawal-request:3:1042", "withdrawal-request", 3) == 1042
