@@ -10,7 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from deploy import prometheus_rule
+from deploy import kafka_access, prometheus_rule
 from deploy.kafka_topics import REPLICAS, manifests
 from schemas import withdrawal_request
 from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, TOPICS
@@ -23,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.37"
 # Kinds of operators, whose schemas no package here carries: their own tests below look at what the gate rests on.
-OF_OPERATORS = {"PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication", "KafkaTopic", "Kustomization"}
+OF_OPERATORS = {
+    "PodMonitor",
+    "PrometheusRule",
+    "ScaledObject",
+    "TriggerAuthentication",
+    "KafkaTopic",
+    "KafkaUser",
+    "Kustomization",
+}
 FILES = sorted(KUBERNETES.glob("*.yaml"))
 
 
@@ -70,7 +78,7 @@ def test_a_misspelt_field_is_found() -> None:
 def test_kustomize_applies_every_file_but_the_optional_ones() -> None:
     """A file that nothing names is applied by nobody."""
     (kustomization,) = documents("kustomization.yaml")
-    optional = {"kustomization.yaml", "kafka-topics.yaml", "scaled-object.yaml"}
+    optional = {"kustomization.yaml", "kafka-topics.yaml", "kafka-users.yaml", "scaled-object.yaml"}
     assert {*kustomization["resources"], *optional} == {path.name for path in FILES}
     generated = [
         name for made in kustomization["configMapGenerator"] for name in (*made.get("envs", []), *made.get("files", []))
@@ -90,6 +98,51 @@ def test_the_topics_are_those_of_the_code() -> None:
         topic.name: {"partitions": DEFAULT_PARTITIONS, "replicas": REPLICAS, "config": {**topic.config, **in_sync}}
         for topic in TOPICS
     }
+
+
+def test_the_users_are_the_roles_of_the_code() -> None:
+    """Made by the command, unchanged; what Strimzi reads is every role with all of its rights, and no more."""
+    text = (KUBERNETES / "kafka-users.yaml").read_text("utf-8")
+    made = "python -m deploy.kafka_access users > deploy/kubernetes/kafka-users.yaml"
+    assert text == kafka_access.manifests(), f"run: {made}"
+    users = {document["metadata"]["name"]: document["spec"] for document in documents("kafka-users.yaml")}
+    assert list(users) == [role.name for role in kafka_access.roles()]
+    for role in kafka_access.roles():
+        assert users[role.name]["authentication"] == {"type": "scram-sha-512"}
+        assert users[role.name]["authorization"]["type"] == "simple"
+        found = {
+            (acl["resource"]["type"], acl["resource"]["name"], acl["resource"]["patternType"], operation.upper())
+            for acl in users[role.name]["authorization"]["acls"]
+            for operation in acl["operations"]
+        }
+        declared = {
+            (right.kind, right.name, "prefix" if right.prefixed else "literal", operation.replace("_", ""))
+            for right in role.rights
+            for operation in right.operations
+        }
+        assert found == declared
+    assert {name for name, _ in pods()} <= users.keys()
+
+
+def test_each_topic_is_written_and_read_by_whom_the_topics_name() -> None:
+    """The decisions, the statuses and the dead letters by the gate alone."""
+
+    def who(name: str, operation: str) -> set[str]:
+        return {
+            role.name
+            for role in kafka_access.roles()
+            for right in role.rights
+            if right.name == name and operation in right.operations
+        }
+
+    gate, drill = (name for name, _ in pods())
+    writers = {"upstream app": {"upstream-app", drill}, "wallet service": {"wallet-service", drill}, "gate": {gate}}
+    for topic in TOPICS:
+        assert who(topic.name, "WRITE") == writers[topic.written_by], topic.name
+    for group in (kafka_access.GROUP, f"{kafka_access.GROUP}-announce"):
+        assert who(group, "READ") == {gate}
+    transactional = [right.kind == "transactionalId" for role in kafka_access.roles()[1:] for right in role.rights]
+    assert not any(transactional)
 
 
 def test_the_alerts_are_those_of_prometheus() -> None:
