@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 4
-SECONDS = 8
+SECONDS = 6
 FAULTS = ("kill-worker", "pause-worker", "delete-folder", "kill-broker", "move-leaders", "open-transaction")
 
 
@@ -35,5 +35,5 @@ def test_a_short_run_under_faults_of_workers_and_brokers_finds_nothing(cluster: 
 
 def test_a_run_convicts_a_gate_without_its_barrier(cluster: Cluster, tmp_path: Path) -> None:
     """The same traffic, without faults even: who presses and asks at once is robbed."""
-    plan = Plan(SEED, SECONDS // 2, (), workers=2, module="tests.controls.no_barrier")
+    plan = Plan(SEED, SECONDS, (), workers=2, module="tests.controls.no_barrier")
     assert any(finding.startswith("G1") for finding in run(plan, cluster, tmp_path).findings)
