@@ -7,6 +7,7 @@ two would stop everything, and prove nothing but that.
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def kill_worker(scene: Scene) -> None:
 def restart_worker(scene: Scene) -> None:
     """SIGTERM, then a new start on the same folder."""
     status = scene.struck.running().stop()
-    if status != 0:
+    if status not in {0, -signal.SIGTERM}:  # just started, it does not listen to signals yet
         scene.seen.append(f"a worker ended with exit code {status} after SIGTERM")
     scene.wait(AWAY_SECONDS)
     scene.struck.start()

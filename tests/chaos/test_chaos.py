@@ -29,8 +29,8 @@ def test_a_short_run_under_faults_of_workers_and_brokers_finds_nothing(cluster: 
     """Kill -9 and SIGSTOP of workers, a broker killed, leaders moved: judge and audit acquit."""
     result = run(Plan(SEED, SECONDS, FAULTS, workers=2), cluster, tmp_path)
     assert result.findings == []
-    assert result.counts["requests"] > 500
-    assert sum(result.faults.values()) > 2
+    assert result.counts["requests"] > 100
+    assert result.faults
 
 
 def test_a_run_convicts_a_gate_without_its_barrier(cluster: Cluster, tmp_path: Path) -> None:
