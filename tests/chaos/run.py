@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams.judge import judge
 from tests.chaos.faults import FAULTS, ON_BROKERS, ON_TOPICS, ON_WORKERS, Place, Scene, until_insync
+from tests.chaos.places import put_right
 from tests.chaos.traffic import Traffic, Transactions
 from tests.deployment import Deployment
 from tests.processes import wait_for
@@ -61,6 +62,7 @@ class Result:
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
     held_back: int = 0
+    unplaced: int = 0
 
     def line(self) -> str:
         """Return it as JSON on one line."""
@@ -157,6 +159,7 @@ def settle(gate: Deployment, places: list[Place], result: Result) -> None:
     except AssertionError as error:
         result.findings.append(f"quiet: {str(error).split('; the workers', 1)[0]}")
         gate.read_history()
+    result.unplaced = put_right(gate)
 
 
 def audit(gate: Deployment) -> list[str]:
