@@ -17,6 +17,7 @@ make demo      the whole flow on a real broker, with a verdict
 make up        run broker and worker until Ctrl-C, to press and request by hand
 make test      lint, types and tests
 make bench     benchmarks; ARGS="..." is passed on
+make chaos     random runs under faults on three brokers; ARGS="..." is passed on
 make lint      lint and types only
 make format    rewrite the code in the project's format
 make lock      resolve the requirements anew
@@ -25,7 +26,7 @@ make check-supply-chain
 make clean     remove what install, tests and builds made
 endef
 
-.PHONY: help install demo up test tools bench lint format lock check-supply-chain clean
+.PHONY: help install demo up test tools bench chaos lint format lock check-supply-chain clean
 
 help:
 	$(info $(HELP))
@@ -70,6 +71,9 @@ tools:
 
 bench: install
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+chaos: install
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -383,7 +383,7 @@ class DevBroker:
 
     def _format(self, classpath: str, lock: int, timeout_seconds: float) -> None:
         """Write the cluster id and the first metadata record into an empty data directory."""
-        arguments = ("format", "--standalone", "--cluster-id", _new_cluster_id(), "--config", "server.properties")
+        arguments = ("format", *self._format_arguments(), "--config", "server.properties")
         process = self._spawn(classpath, lock, "kafka.tools.StorageTool", *arguments)
         try:
             status = process.wait(timeout_seconds)
@@ -396,6 +396,10 @@ class DevBroker:
         if status != 0:
             message = f"Formatting {self.data_dir} failed with exit status {status}; {self._see_log()}"
             raise DevBrokerError(message)
+
+    def _format_arguments(self) -> tuple[str, ...]:
+        """Return what the cluster is, for the tool that formats."""
+        return ("--standalone", "--cluster-id", _new_cluster_id())
 
     def _spawn(self, classpath: str, lock: int, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a JVM in the data directory whose output goes to the log file and which dies with this process."""

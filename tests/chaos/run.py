@@ -1,0 +1,176 @@
+"""One run: traffic and faults for so many seconds, a quiet phase, then the judge and the audit over all of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from streams.judge import judge
+from tests.chaos.faults import FAULTS, ON_BROKERS, ON_TOPICS, ON_WORKERS, Place, Scene, until_insync
+from tests.chaos.places import put_right
+from tests.chaos.traffic import Traffic, Transactions
+from tests.deployment import Deployment
+from tests.processes import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.chaos.cluster import Cluster
+
+PARTITIONS = 4
+BETWEEN_FAULTS_SECONDS = (0.5, 3.0)
+QUIET_SECONDS = 120.0
+JOIN_SECONDS = 120.0
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of; the same plan strikes in the same order."""
+
+    seed: int
+    seconds: int = 60
+    faults: tuple[str, ...] = tuple(FAULTS)
+    workers: int = 3
+    publishers: int = 2
+    module: str = "streams"
+
+    def command(self) -> str:
+        """Return what repeats it."""
+        return (
+            f"python -m tests.chaos --seed {self.seed} --seconds {self.seconds} --faults {','.join(self.faults)} "
+            f"--workers {self.workers} --publishers {self.publishers} --worker-module {self.module}"
+        )
+
+
+@dataclass
+class Result:
+    """What became of a run."""
+
+    seed: int
+    module: str
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+    held_back: int = 0
+    unplaced: int = 0
+
+    def line(self) -> str:
+        """Return it as JSON on one line."""
+        return json.dumps(vars(self))
+
+
+def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
+    """Run it; the logs of the workers stay in the folder."""
+    say(f"repeat with: {plan.command()}")
+    began = time.monotonic()
+    result = Result(plan.seed, plan.module)
+    gate = Deployment(cluster.bootstrap, f"chaos-{plan.seed}-{plan.module}-{time.time_ns()}", folder, PARTITIONS)
+    made = gate.command("topics", "create", "--partitions", str(PARTITIONS), "--replication", "3")
+    assert made.returncode == 0, made.stderr
+    places = [Place(gate, f"place-{number}", plan.module) for number in range(plan.workers)]
+    try:
+        for place in places:
+            place.running().wait_ready()
+        strike(plan, gate, cluster, places, result)
+        say("quiet: every request must get its outcome")
+        settle(gate, places, result)
+        verdict = judge(gate.history)
+        result.counts = verdict.counts
+        result.findings += verdict.findings
+        result.findings += audit(gate)
+    finally:
+        gate.stop()
+    logs = "\n".join(path.read_text("utf-8", "replace") for path in folder.rglob("worker-*.log"))
+    result.held_back = logs.count("held back")
+    result.seconds = round(time.monotonic() - began, 1)
+    for finding in result.findings[:SHOWN]:
+        say(f"FOUND {finding}")
+    say(f"seed {plan.seed}: {len(result.findings)} findings, {dict(result.counts)}, faults {dict(result.faults)}")
+    return result
+
+
+def strike(plan: Plan, gate: Deployment, cluster: Cluster, places: list[Place], result: Result) -> None:
+    """Publish and strike for the plan's seconds; every fault is undone at the end."""
+    stop, broken = threading.Event(), list[str]()
+
+    def scene(name: str, place: Place | None = None) -> Scene:
+        return Scene(gate, cluster, stop, random.Random(f"{plan.seed} {name}"), place, result.findings)
+
+    work: dict[str, Callable[[], None]] = {
+        f"publisher {number}": Traffic(gate, number, random.Random(f"{plan.seed} publisher {number}"), stop).run
+        for number in range(plan.publishers)
+    }
+    work["transactions"] = Transactions(gate, random.Random(f"{plan.seed} transactions"), stop).run
+    lanes = [(scene(place.folder, place), ON_WORKERS) for place in places]
+    lanes += [(scene("brokers"), ON_BROKERS), (scene("topics"), ON_TOPICS)]
+    for number, (each, table) in enumerate(lanes):
+        names = [name for name in plan.faults if name in table]
+        if names:
+            work[f"lane {number}"] = partial(lane, each, names, result)
+
+    def guarded(name: str, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # noqa: BLE001  (whatever ends a lane, the run says so)
+            broken.append(f"{name} broke off: {type(error).__name__} {error}")
+
+    threads = [threading.Thread(target=guarded, args=one, name=one[0], daemon=True) for one in work.items()]
+    for thread in threads:
+        thread.start()
+    stop.wait(plan.seconds)
+    stop.set()
+    for thread in threads:
+        thread.join(JOIN_SECONDS)
+        if thread.is_alive():
+            broken.append(f"{thread.name} did not end")
+    result.findings += broken
+
+
+def lane(scene: Scene, names: list[str], result: Result) -> None:
+    """Strike one thing, one fault after the other."""
+    while not scene.stop.wait(scene.chance.uniform(*BETWEEN_FAULTS_SECONDS)):
+        name = scene.chance.choice(names)
+        if name in ON_BROKERS:
+            until_insync(scene)
+        FAULTS[name](scene)
+        result.faults[name] += 1
+
+
+def settle(gate: Deployment, places: list[Place], result: Result) -> None:
+    """Let every worker run and wait for the outcomes; what does not come is a finding."""
+    gate.connect()
+
+    def all_ready() -> bool:
+        return all(place.running().get("/readyz")[0] == 200 for place in places)
+
+    try:
+        wait_for(all_ready, "every worker to be ready", QUIET_SECONDS)
+        gate.wait_decided(QUIET_SECONDS)
+    except AssertionError as error:
+        result.findings.append(f"quiet: {str(error).split('; the workers', 1)[0]}")
+        gate.read_history()
+    result.unplaced = put_right(gate)
+
+
+def audit(gate: Deployment) -> list[str]:
+    """Return what the audit finds."""
+    done = gate.command("audit", seconds=QUIET_SECONDS)
+    lines: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode not in {0, 1} or not lines:
+        return [f"audit: exit code {done.returncode}: {done.stderr}"]
+    return [f"audit {line['finding']}: {json.dumps(line)}" for line in lines[:-1]]
+
+
+def say(line: str) -> None:
+    """Tell how far it is."""
+    print(f"chaos: {line}", file=sys.stderr, flush=True)
