@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ RESERVED_OPTIONS = frozenset(
         "transactional.id",
     }
 )
+# What the Python client takes beside librdkafka's options are objects, and a file holds text: neither refuses it well.
+OBJECT_OPTIONS = re.compile(r"logger|default\.topic\.config|\w+_cb")
 
 
 def _setting(name: str, default: str, meaning: str, read: Callable[[str, str], Any]) -> Any:  # noqa: ANN401  (a field of any type)
@@ -126,6 +129,8 @@ def _options(name: str, text: str) -> dict[str, str]:
             raise SettingsError(name, text, f"a file of name=value lines; line {number} is none")
         if option in RESERVED_OPTIONS:
             raise SettingsError(name, text, f"a file without {option}, which the gate's promises rest on")
+        if OBJECT_OPTIONS.fullmatch(option):
+            raise SettingsError(name, text, f"a file without {option}, whose value is an object of Python")
         options[option] = value
     _try_options(name, text, options)
     return options
