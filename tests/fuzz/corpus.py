@@ -1,7 +1,7 @@
 """What the mutations are made of: the shared examples, and text and JSON that parsers have stumbled over.
 
-All of it is written here by code. The lists that others keep (of naughty strings, of cases for JSON parsers) come in no
-package of an index with a licence stated, and are not copied.
+All of it is written here by code; the lists that others keep (of naughty strings, of cases for JSON parsers) are not
+copied.
 """
 
 from __future__ import annotations
