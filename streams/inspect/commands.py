@@ -129,20 +129,25 @@ def evidence(
 @click.option(
     "--csv", "csv_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the figures there, too."
 )
+@click.option(
+    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a page with plots there, too."
+)
 @guarded
 @answering
-def report(settings: Settings, since: str | None, until: str | None, csv_path: Path | None) -> None:
+def report(
+    settings: Settings, since: str | None, until: str | None, csv_path: Path | None, html_path: Path | None
+) -> None:
     """Tell how the button is used, day by day (UTC): presses, windows, extensions, what was stopped, and how soon.
 
     No account, press, withdrawal or address is in it, and what was chosen by fewer than five is shown as "other". It
     reaches back as far as the topics do: presses 14 days, decisions 30.
 
     \b
-    Example:     withdrawal-gate report --since 2026-11-01T00:00:00Z --csv button.csv
+    Example:     withdrawal-gate report --since 2026-11-01T00:00:00Z --csv button.csv --html button.html
     Exit codes:  0 printed   2 wrong argument or setting
                  3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
                  4 no such topic
     """
     from streams.inspect.report import report as write_report
 
-    write_report(settings, since, until, csv_path)
+    write_report(settings, since, until, csv_path, html_path)
