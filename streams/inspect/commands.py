@@ -90,11 +90,20 @@ def audit(settings: Settings, since: str | None, until: str | None) -> None:
 @click.argument("account", required=False)
 @click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
 @click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option(
+    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a page to read there, too."
+)
 @click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
 @guarded
 @answering
-def evidence(
-    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
+def evidence(  # noqa: PLR0913  (the command's options, each by name)
+    settings: Settings,
+    *,
+    account: str | None,
+    since: str | None,
+    until: str | None,
+    html_path: Path | None,
+    verify: Path | None,
 ) -> None:
     """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
 
@@ -103,7 +112,7 @@ def evidence(
     the chain of such a file, and then every record against the topics as they are now.
 
     \b
-    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
+    Example:     withdrawal-gate evidence acc-42 --html acc-42.html > acc-42.jsonl
                  withdrawal-gate evidence --verify acc-42.jsonl
     Exit codes:  0 printed; with --verify: it holds
                  1 with --verify: it does not, and each finding was printed
@@ -112,14 +121,19 @@ def evidence(
                  4 no such topic
     """
     from streams.inspect import evidence as found
-    from streams.output import emit
+    from streams.inspect.evidence_page import evidence_page
+    from streams.output import emit, write_file
 
-    if (account is None) == (verify is None):
+    if (account is None) == (verify is None) or (html_path and verify):
         message = "name an ACCOUNT, or a file with --verify"
         raise click.UsageError(message)
     if verify is not None:
         sys.exit(found.verify(settings, verify))
-    for line in found.evidence(settings, account or "", since, until):
+    lines = found.evidence(settings, account or "", since, until)
+    if html_path is not None:
+        # Personal data in full: for nobody else on this machine.
+        write_file("--html", html_path, evidence_page(lines), mode=0o600)
+    for line in lines:
         emit(line)
 
 

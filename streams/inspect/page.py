@@ -28,8 +28,8 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--back
        font: 16px/1.5 system-ui, sans-serif; print-color-adjust: exact; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
-p, li, dd { overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .1rem 1rem; margin: .5rem 0; }
+h1, p, li, dt, dd { overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: fit-content(18rem) minmax(0, 1fr); gap: .1rem 1rem; margin: .5rem 0; }
 dt, .dim { color: var(--dim); } dd { margin: 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
