@@ -157,8 +157,8 @@ def _exactly(value: dict[str, str] | None) -> str:
 def _how_to_verify(last: str) -> list[str]:
     chain = (
         "This page was made together with a file of JSON lines that holds the same records and hashes. Each hash is the"
-        " SHA-256 of the hash before it and of its record, so no record can be changed, left out, added or moved"
-        " without the last hash being another. Compare the last hash with the one that was noted elsewhere when this was made:"
+        " SHA-256 of the hash before it and of its record, so no record can be changed, left out, added or moved and"
+        " leave the last hash as it was. Compare the last hash with the one noted elsewhere when this was made:"
     )
     check = "Where the gate runs, this command checks the file of lines, and then each record against Kafka:"
     return [
