@@ -71,9 +71,10 @@ def _presses(presses: Sequence[Record], approved: Sequence[Record]) -> list[str]
         return ["<p>No press of the panic button is recorded here.</p>"]
     # Records are in the order of their append times, and times of one form, so text can be compared.
     first, last = presses[0]["appended_at"], presses[-1]["appended_at"]
+    when = f"once, at {first}" if len(presses) == 1 else f"{len(presses):,} times, first at {first}, last at {last}"
     before = sum(record["appended_at"] < first for record in approved)
     return [
-        f"<p>The panic button was pressed {_times(len(presses))}: first at {shown(first)}, last at {shown(last)}.</p>",
+        f"<p>The panic button was pressed {shown(when)}.</p>",
         f"<p>Of the approvals below, {before} of {len(approved)} were stored before the first press.</p>",
     ]
 
@@ -106,12 +107,12 @@ def _decisions(title: str, decisions: Sequence[tuple[Record, Record]]) -> str:
     for record, body in decisions:
         request = body.get("request")
         asked = request if isinstance(request, dict) else {}
-        why = [body.get("reason"), "by press", body.get("press_id"), "until", body.get("frozen_until")]
+        by_press = f" by press {body.get('press_id')} until {body.get('frozen_until')}" if body.get("press_id") else ""
+        told = (body.get("withdrawal_id"), asked.get("amount"), asked.get("asset"), asked.get("address"))
         rows.append((
             record["appended_at"],
-            *(str(value) for value in (body.get("withdrawal_id"), asked.get("amount"), asked.get("asset"))),
-            str(asked.get("address")),
-            " ".join(map(str, why)) if body.get("press_id") else str(body.get("reason") or ""),
+            *("not given" if value is None else str(value) for value in told),
+            f"{body.get('reason') or ''}{by_press}",
         ))  # fmt: skip
     header = ("decided and stored", "withdrawal", "amount", "asset", "to", "why")
     return f"<h3>{shown(title)}: {len(decisions)}</h3>\n" + table(title, header, rows)
@@ -167,7 +168,3 @@ def _how_to_verify(last: str) -> list[str]:
         f"<p>{shown(check)}</p>\n<p><code>withdrawal-gate evidence --verify FILE</code></p>",
         "<p>A framed code such as <mark>U+202E</mark> stands for a character that is not seen.</p>",
     ]
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number:,} times"

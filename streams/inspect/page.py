@@ -33,6 +33,7 @@ dl { display: grid; grid-template-columns: fit-content(18rem) minmax(0, 1fr); ga
 dt, .dim { color: var(--dim); } dd { margin: 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
+tbody th { white-space: nowrap; }
 caption { text-align: left; color: var(--dim); }
 th, td { text-align: left; vertical-align: top; padding: .15rem .75rem .15rem 0; border-bottom: 1px solid var(--line);
          overflow-wrap: anywhere; }

@@ -70,7 +70,7 @@ def test_the_page_says_in_plain_words_what_happened() -> None:
     page = harmless_page(evidence_page(a_robbery()))
     for told in (
         "Evidence about account acc-1",
-        "was pressed once: first at 2026-11-22T09:01:00.000Z",
+        "was pressed once, at 2026-11-22T09:01:00.000Z",
         "Frozen from 2026-11-22T09:01:00.000Z until 2026-11-24T09:01:00.000Z.",
         "Of the approvals below, 1 of 1 were stored before the first press.",
         "because the account was frozen: 2",
