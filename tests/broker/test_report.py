@@ -63,7 +63,7 @@ def test_the_report_counts_presses_freezes_and_what_they_stopped(
     text = harmless_page(page.read_text()).text.replace(STYLE, "")
     assert f"{total['presses']:,}" in text
     for told in (done.stdout, path.read_text(), text):
-        assert not any(secret in told for secret in ("acc", "greedy", "script", "w-", "BTC"))
+        assert not any(secret in told for secret in ("acc-", "accident", "greedy", "script", "w-", "BTC"))
     written = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["presses"] for row in written] == [str(row["presses"]) for row in rows]
 
