@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streams.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 def harmless(text: str) -> str:
@@ -34,3 +38,12 @@ def emit(record: Mapping[str, Any]) -> None:
             Text(harmless(shown)),
         )
     Console().print(table)
+
+
+def write_file(option: str, path: Path, text: str, mode: int = 0o666) -> None:
+    """Write the file that an option names, made with `mode`; raise SettingsError when it can't be written."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise SettingsError(option, str(path), f"the path of a file that can be written ({error.strerror})") from error

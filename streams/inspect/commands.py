@@ -90,11 +90,20 @@ def audit(settings: Settings, since: str | None, until: str | None) -> None:
 @click.argument("account", required=False)
 @click.option("--since", metavar="TIME", help="Only what was appended at or after this time (RFC 3339).")
 @click.option("--until", metavar="TIME", help="Only what was appended before this time.")
+@click.option(
+    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a page to read there, too."
+)
 @click.option("--verify", metavar="FILE", type=click.Path(path_type=Path), help="Check a file of evidence instead.")
 @guarded
 @answering
-def evidence(
-    settings: Settings, account: str | None, since: str | None, until: str | None, verify: Path | None
+def evidence(  # noqa: PLR0913  (the command's options, each by name)
+    settings: Settings,
+    *,
+    account: str | None,
+    since: str | None,
+    until: str | None,
+    html_path: Path | None,
+    verify: Path | None,
 ) -> None:
     """Print everything that the topics hold about ACCOUNT, in order, with a hash chain over it.
 
@@ -103,7 +112,7 @@ def evidence(
     the chain of such a file, and then every record against the topics as they are now.
 
     \b
-    Example:     withdrawal-gate evidence acc-42 > acc-42.jsonl
+    Example:     withdrawal-gate evidence acc-42 --html acc-42.html > acc-42.jsonl
                  withdrawal-gate evidence --verify acc-42.jsonl
     Exit codes:  0 printed; with --verify: it holds
                  1 with --verify: it does not, and each finding was printed
@@ -112,14 +121,19 @@ def evidence(
                  4 no such topic
     """
     from streams.inspect import evidence as found
-    from streams.output import emit
+    from streams.inspect.evidence_page import evidence_page
+    from streams.output import emit, write_file
 
-    if (account is None) == (verify is None):
+    if (account is None) == (verify is None) or (html_path and verify):
         message = "name an ACCOUNT, or a file with --verify"
         raise click.UsageError(message)
     if verify is not None:
         sys.exit(found.verify(settings, verify))
-    for line in found.evidence(settings, account or "", since, until):
+    lines = found.evidence(settings, account or "", since, until)
+    if html_path is not None:
+        # Personal data in full: for nobody else on this machine.
+        write_file("--html", html_path, evidence_page(lines), mode=0o600)
+    for line in lines:
         emit(line)
 
 
@@ -129,20 +143,25 @@ def evidence(
 @click.option(
     "--csv", "csv_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the figures there, too."
 )
+@click.option(
+    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a page with plots there, too."
+)
 @guarded
 @answering
-def report(settings: Settings, since: str | None, until: str | None, csv_path: Path | None) -> None:
+def report(
+    settings: Settings, since: str | None, until: str | None, csv_path: Path | None, html_path: Path | None
+) -> None:
     """Tell how the button is used, day by day (UTC): presses, windows, extensions, what was stopped, and how soon.
 
     No account, press, withdrawal or address is in it, and what was chosen by fewer than five is shown as "other". It
     reaches back as far as the topics do: presses 14 days, decisions 30.
 
     \b
-    Example:     withdrawal-gate report --since 2026-11-01T00:00:00Z --csv button.csv
+    Example:     withdrawal-gate report --since 2026-11-01T00:00:00Z --csv button.csv --html button.html
     Exit codes:  0 printed   2 wrong argument or setting
                  3 no answer: Kafka not reachable, a topic not readable to its end, or interrupted
                  4 no such topic
     """
     from streams.inspect.report import report as write_report
 
-    write_report(settings, since, until, csv_path)
+    write_report(settings, since, until, csv_path, html_path)

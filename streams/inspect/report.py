@@ -11,6 +11,7 @@ RocksDB in a temporary folder, so memory does not grow with their number.
 from __future__ import annotations
 
 import csv
+import io
 import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -22,13 +23,13 @@ import orjson
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from schemas import panic_button, withdrawal_decision
-from schemas.freeze_status import Status
+from schemas.freeze_status import REMINDER_MS, Status
 from schemas.panic_button import Press, parse_press
 from schemas.wire import Fault, parse_object, rfc3339
 from schemas.withdrawal_decision import Reason
-from streams.errors import SettingsError
+from streams.inspect.report_page import report_page
 from streams.inspect.retained import Span, retained, span_between
-from streams.output import emit
+from streams.output import emit, write_file
 from streams.rule import Freeze, fold, freeze_of_press
 from streams.store import open_store, scan
 
@@ -81,18 +82,21 @@ class Day:
         return len(self.stopped_after_seconds) >= MIN_SHOWN
 
 
-# presses: all; of them those that froze, moved the end, or changed nothing, and those whose length was adjusted
+# presses: all; of them those that froze, moved the end, moved it when the reminder was due, or changed nothing, and
+# those whose length was adjusted
 # freezes: episodes begun; of them over by now, those over that stopped no request, and those begun within a day of the
 # end of the one before. stopped_requests: rejected because frozen.
 COUNTS = (
-    "presses", "frozen", "extended", "unchanged", "defaulted", "raised", "lowered",
+    "presses", "frozen", "extended", "extended_in_last_hour", "unchanged", "defaulted", "raised", "lowered",
     "freezes", "over", "over_without_stopped", "again_within_a_day", "stopped_requests",
 )  # fmt: skip
 DAY_MS = 86_400_000
 
 
-def report(settings: Settings, since: str | None, until: str | None, csv_path: Path | None) -> None:
-    """Print a line a day and one for all; with `csv_path` write the same there, the breakdowns left out.
+def report(
+    settings: Settings, since: str | None, until: str | None, csv_path: Path | None, html_path: Path | None
+) -> None:
+    """Print a line a day and one for all; write the same to files: as CSV without the breakdowns, as a page with plots.
 
     Raises SettingsError, KafkaUnreachable, TopicFaults.
     """
@@ -111,7 +115,9 @@ def report(settings: Settings, since: str | None, until: str | None, csv_path: P
     for row in rows:
         emit(row)
     if csv_path is not None:
-        _write_csv(csv_path, rows)
+        write_file("--csv", csv_path, _csv(rows))
+    if html_path is not None:
+        write_file("--html", html_path, report_page(rows, since, until))
 
 
 def _read(settings: Settings, span: Span, database: Rdict) -> tuple[dict[int, Day], int]:
@@ -134,32 +140,38 @@ def _fold_presses(settings: Settings, span: Span, database: Rdict, days: dict[in
             continue
         last_ms = max(last_ms, append_ms)
         pressed = freeze_of_press(settings.policy, press.press_id, press.asked_seconds, append_ms)
-        status = _fold_into(database, press.account_id, pressed)
+        status, left_ms = _fold_into(database, press.account_id, pressed)
         if _within(span, append_ms):
             day = days[append_ms // DAY_MS * DAY_MS]
             day.counts.update({"presses": 1, status: 1})
+            if status is Status.EXTENDED and left_ms <= REMINDER_MS:
+                day.counts["extended_in_last_hour"] += 1
             if pressed.adjusted is not None:
                 day.counts[pressed.adjusted] += 1
             day.windows[str(pressed.applied_seconds)] += 1
     return last_ms
 
 
-def _fold_into(database: Rdict, account_id: str, pressed: Freeze) -> Status:
-    """Keep an account's episodes: [since, until, first stopped request or null], in ms."""
+def _fold_into(database: Rdict, account_id: str, pressed: Freeze) -> tuple[Status, int]:
+    """Keep an account's episodes: [since, until, first stopped request or null], in ms.
+
+    Return what the press did, and how long the freeze before it had still to go.
+    """
     key = _ACCOUNT + account_id.encode()
     stored = database.get(key)
     episodes: list[list[int | None]] = [] if stored is None else orjson.loads(stored)
-    current = None
+    current, left_ms = None, 0
     if episodes:
         since_ms, until_ms = episodes[-1][0] or 0, episodes[-1][1] or 0
         current = Freeze(until_ms, "", since_ms, since_ms, None, 0, None)
+        left_ms = until_ms - pressed.frozen_since_ms
     freeze, status = fold(current, pressed)
     if status is Status.FROZEN:
         episodes.append([freeze.frozen_since_ms, freeze.frozen_until_ms, None])
     else:
         episodes[-1][:2] = [freeze.frozen_since_ms, freeze.frozen_until_ms]
     database[key] = orjson.dumps(episodes)
-    return status
+    return status, left_ms
 
 
 def _count_stopped(settings: Settings, span: Span, database: Rdict, days: dict[int, Day]) -> int:
@@ -229,13 +241,9 @@ def _shown(counted: Counter[str]) -> dict[str, int]:
     return {**shown, OTHER: rest} if rest else shown
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    columns = ["day", *COUNTS, "median_seconds_to_first_stopped"]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        name = "--csv"
-        raise SettingsError(name, str(path), f"the path of a file that can be written ({error.strerror})") from error
+def _csv(rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, ["day", *COUNTS, "median_seconds_to_first_stopped"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streams.inspect.evidence import FIRST_HASH, next_hash
+from tests.pages.reading import harmless_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +65,19 @@ def test_evidence_holds_all_of_an_account_in_order_and_verifies(robbed: Deployme
         assert line["hash"] == before
     done = robbed.command("evidence", "--verify", _write(tmp_path, lines))
     assert (done.returncode, json.loads(done.stdout)["holds"]) == (0, True)
+
+
+def test_the_page_has_the_hashes_of_the_lines_and_is_for_its_owner_only(robbed: Deployment, tmp_path: Path) -> None:
+    """Both come of one reading; a page that can't be written is refused before a line is printed."""
+    path = tmp_path / "evidence.html"
+    lines = _evidence(robbed, "acc-1", "--html", str(path))
+    html = path.read_text()
+    harmless_page(html)
+    assert re.findall(r"<code>([0-9a-f]{64})</code>", html) == [line["hash"] for line in lines[1:]]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    refused = robbed.command("evidence", "acc-1", "--html", "/nowhere/evidence.html")
+    assert (refused.returncode, refused.stdout, "--html is" in refused.stderr) == (2, "", True)
+    assert robbed.command("evidence", "--html", str(path), "--verify", _write(tmp_path, lines)).returncode == 2
 
 
 def test_evidence_that_was_changed_in_any_way_does_not_hold(robbed: Deployment, tmp_path: Path) -> None:

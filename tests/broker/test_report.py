@@ -6,6 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+from streams.inspect.page import STYLE
+from tests.pages.reading import harmless_page
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
@@ -43,13 +45,14 @@ def test_the_report_counts_presses_freezes_and_what_they_stopped(
         wait_for(over, "the accident's freeze to end")
     gate.wait_decided()
     clocks = sum(press.account_id == "clock" for press in gate.history.presses)
-    path = tmp_path / "report.csv"
-    done = gate.command("report", "--csv", str(path))
+    path, page = tmp_path / "report.csv", tmp_path / "report.html"
+    done = gate.command("report", "--csv", str(path), "--html", str(page))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     total = rows[-1]
     assert (total["day"], total["presses"]) == ("all", 10 + clocks)
     assert (total["extended"], total["lowered"], total["defaulted"]) == (1 + _extended(gate), 1, clocks)
+    assert total["extended_in_last_hour"] == _extended(gate)
     assert (total["stopped_requests"], total["stopped_kinds"]) == (12, {"chain": 6, "other": 6})
     assert total["stopped_assets"] == {"USDT": 6, "other": 6}
     assert total["over_without_stopped"] >= 1
@@ -57,8 +60,10 @@ def test_the_report_counts_presses_freezes_and_what_they_stopped(
     assert total["windows_seconds"]["86400"] == 6
     assert all(name in {"86400", "2", "other"} for name in total["windows_seconds"])
     assert sum(row["presses"] for row in rows[:-1]) == total["presses"]
-    for told in (done.stdout, path.read_text()):
-        assert not any(secret in told for secret in ("acc", "greedy", "script", "w-", "BTC"))
+    text = harmless_page(page.read_text()).text.replace(STYLE, "")
+    assert f"{total['presses']:,}" in text
+    for told in (done.stdout, path.read_text(), text):
+        assert not any(secret in told for secret in ("acc-", "accident", "greedy", "script", "w-", "BTC"))
     written = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["presses"] for row in written] == [str(row["presses"]) for row in rows]
 
@@ -72,7 +77,8 @@ def test_the_report_of_a_span_leaves_the_rest_out(deploy: Callable[..., Deployme
     done = gate.command("report", "--until", "2001-01-01T00:00:00Z")
     assert (done.returncode, [json.loads(line)["presses"] for line in done.stdout.splitlines()]) == (0, [0])
     assert gate.command("report", "--since", "soon").returncode == 2
-    assert "--csv is" in gate.command("report", "--csv", "/nowhere/report.csv").stderr
+    for option in ("--csv", "--html"):
+        assert f"{option} is" in gate.command("report", option, "/nowhere/report").stderr
 
 
 def _extended(gate: Deployment) -> int:
