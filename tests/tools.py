@@ -15,6 +15,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "node": "nodejs",
     "npm": "npm",
 }
 # `make tools` installs these on CI.
