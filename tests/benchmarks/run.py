@@ -20,26 +20,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
+from tests.arguments import between
 from tests.benchmarks import audit, latency, report, throughput
 from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 REACH_SECONDS = 5.0
 INTERRUPTED = 130
-
-
-def between(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers within bounds: every run ends."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            message = f"{text!r} is not a whole number from {least} to {most}"
-            raise argparse.ArgumentTypeError(message)
-        return int(text)
-
-    return read
 
 
 def arguments() -> argparse.Namespace:

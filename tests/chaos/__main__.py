@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.arguments import between
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
@@ -20,11 +21,11 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description="Chaos runs of the gate.")
     parser.add_argument("--seed", type=int, help="of the first run; the next has the next one (any)")
-    parser.add_argument("--runs", type=int, default=1, help="on one cluster (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=60, help="of traffic and faults in each run (%(default)s)")
+    parser.add_argument("--runs", type=between(1, 1_000), default=1, help="on one cluster (%(default)s)")
+    parser.add_argument("--seconds", type=between(1, 7_200), default=60, help="of traffic and faults (%(default)s)")
     parser.add_argument("--faults", default=",".join(FAULTS), help="which may happen (%(default)s)")
-    parser.add_argument("--workers", type=int, default=3, help="(%(default)s)")
-    parser.add_argument("--publishers", type=int, default=2, help="beside the one of transactions (%(default)s)")
+    parser.add_argument("--workers", type=between(1, 10), default=3, help="(%(default)s)")
+    parser.add_argument("--publishers", type=between(1, 10), default=2, help="without transactions (%(default)s)")
     parser.add_argument("--worker-module", default="streams", help="what is run as a worker (%(default)s)")
     parser.add_argument("--results", type=Path, help="append a JSON line for each run to this file")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this new folder")
