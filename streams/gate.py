@@ -24,7 +24,15 @@ from schemas import dead_letter, withdrawal_decision, withdrawal_request
 from schemas.dead_letter import dead_letter_headers
 from schemas.signature import SIGNATURE_HEADER
 from schemas.wire import Fault, FaultReason, rfc3339
-from schemas.withdrawal_decision import Reason, approval_form, encode_decision, trace_of, write_freeze_view
+from schemas.withdrawal_decision import (
+    Reason,
+    approval_form,
+    bytes_with_request,
+    bytes_without_request,
+    encode_decision,
+    trace_of,
+    write_freeze_view,
+)
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
 from streams.kafka import headers_of
 from streams.lane import LaneWork
@@ -96,6 +104,7 @@ class Gate:
         clock: BrokerClock,
         metrics: Metrics,
         health: Health,
+        panic_partitions: int,
         max_decision_bytes: int,
         max_dead_letter_bytes: int,
     ) -> None:
@@ -112,7 +121,10 @@ class Gate:
         self._dead_letter_topic = settings.topic(dead_letter.TOPIC)
         self._keys = settings.decision_key_file
         self._approval_ms = settings.approval_seconds * 1000
-        self._max_request_bytes = max_decision_bytes - 4 * RECORD_OVERHEAD_BYTES
+        self._panic_partitions = panic_partitions
+        self._max_decision_bytes = max_decision_bytes
+        # Up to here nothing has to be reckoned.
+        self._fitting_bytes = max_decision_bytes - bytes_without_request(panic_partitions)
         self._max_dead_letter_bytes = max_dead_letter_bytes
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="gate-commit")
         self._committing: Future[None] | None = None
@@ -185,9 +197,11 @@ class Gate:
         request = parse_request(message.key(), value)
         if isinstance(request, Fault):
             return message, request, asked_ms
-        if len(value or b"") > self._max_request_bytes:
-            wrong = f"the value has {len(value or b'')} bytes, more than a decision can repeat"
-            request = request._replace(wrong=request.wrong or wrong, embeddable=False)
+        if value is not None and len(value) > self._fitting_bytes:
+            bound = bytes_with_request(request.withdrawal_id, request.account_id, value, self._panic_partitions)
+            if bound > self._max_decision_bytes:
+                wrong = f"the value has {len(value)} bytes, more than a decision can repeat"
+                request = request._replace(wrong=request.wrong or wrong, embeddable=False)
         kind, append_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:
             return message, request, append_ms

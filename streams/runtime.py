@@ -119,7 +119,7 @@ class Runtime:
         settings = self.settings
         limits = {
             name: int(topic_config(self.client, facts[name].name)["max.message.bytes"])
-            for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC)
+            for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC, freeze_status.TOPIC)
         }
         statuses = facts[freeze_status.TOPIC].partitions
         self.gate_intake = ExactlyOnce(
@@ -129,7 +129,7 @@ class Runtime:
             resume=RequestResume(settings, client=self.client, clock=self.clock, ids=self.ids),
             clock=self.clock,
             metrics=self.metrics,
-            max_message_bytes=max(limits.values()),
+            output_bytes=(limits[withdrawal_decision.TOPIC], limits[dead_letter.TOPIC]),
         )
         self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
@@ -141,6 +141,7 @@ class Runtime:
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
+            panic_partitions=facts[panic_button.TOPIC].partitions,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
             max_dead_letter_bytes=limits[dead_letter.TOPIC],
         )
@@ -151,7 +152,7 @@ class Runtime:
             resume=PressResume(settings, client=self.client, clock=self.clock, status_partitions=statuses),
             clock=self.clock,
             metrics=self.metrics,
-            max_message_bytes=limits[dead_letter.TOPIC],
+            output_bytes=(limits[freeze_status.TOPIC], limits[dead_letter.TOPIC]),
         )
         self._closing.append(("announce", self.announce_intake.close))
         self.announce = Announce(
