@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from streams.barrier import Barrier
     from streams.broker_clock import BrokerClock
+    from streams.console.stopped import Stopped
     from streams.decided_ids import DecidedIds
     from streams.exactly_once import Batch, ExactlyOnce
     from streams.freeze_table import FreezeTable
@@ -87,6 +88,7 @@ class Outcomes:
     # When each id was requested, ms.
     decided: dict[str, int] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    stopped: list[tuple[str, Freeze]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -105,10 +107,11 @@ class Gate:
         metrics: Metrics,
         health: Health,
         panic_partitions: int,
+        stopped: Stopped | None,
         max_decision_bytes: int,
         max_dead_letter_bytes: int,
     ) -> None:
-        """Take the parts; sizes are the outputs' `max.message.bytes`."""
+        """Take the parts; sizes are the outputs' `max.message.bytes`, `stopped` is kept for a console only."""
         self._intake = intake
         self._barrier = barrier
         self._table = table
@@ -116,6 +119,7 @@ class Gate:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        self._stopped = stopped
         self._request_topic = settings.topic(withdrawal_request.TOPIC)
         self._decision_topic = settings.topic(withdrawal_decision.TOPIC)
         self._dead_letter_topic = settings.topic(dead_letter.TOPIC)
@@ -234,6 +238,7 @@ class Gate:
                 reason = Reason.INVALID_REQUEST
             elif freeze is not None and is_frozen(freeze.frozen_until_ms, requested_ms):
                 reason = Reason.ACCOUNT_FROZEN
+                outcomes.stopped.append((account_id, freeze))
             if reason is None:
                 # What is approved has a value, and one that a decision can repeat.
                 ids = orjson.dumps(withdrawal_id), orjson.dumps(account_id)
@@ -273,6 +278,8 @@ class Gate:
         self._ids.remember({p: ([*outcome.decided.items()], outcome.work.next_offset) for p, outcome in done.items()})
         now_ms = self._clock.now_ms()
         for partition, outcomes in done.items():
+            if self._stopped is not None:
+                self._stopped.add(outcomes.stopped, now_ms)
             approved = len(outcomes.decided) - outcomes.rejected.total()
             self._metrics.decisions.labels("approved", "none").inc(approved)
             for reason, count in outcomes.rejected.items():

@@ -22,6 +22,7 @@ from streams.announce import Announce
 from streams.barrier import Barrier
 from streams.broker_clock import BrokerClock
 from streams.checks import require_sound_topics
+from streams.console.stopped import Stopped
 from streams.decided_ids import DecidedIds
 from streams.exactly_once import ExactlyOnce
 from streams.follow import Follow
@@ -62,6 +63,7 @@ class Runtime:
         self.metrics.ready.set_function(lambda: int(self.health.ready))
         self.metrics.watch_folder(self.folder)
         self.table: FreezeTable | None = None
+        self.stopped = Stopped(self.clock.now_ms()) if settings.console else None
         self.stopping = threading.Event()
         self._threads: dict[str, ThreadPoolExecutor] = {}
         # What has to be closed, with the role that uses it; the last made is closed first.
@@ -142,6 +144,7 @@ class Runtime:
             metrics=self.metrics,
             health=self.health,
             panic_partitions=facts[panic_button.TOPIC].partitions,
+            stopped=self.stopped,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
             max_dead_letter_bytes=limits[dead_letter.TOPIC],
         )
