@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from streams.console.access import COOKIE, SESSION_SECONDS, ConsoleToken
 from streams.console.pages import (
@@ -131,6 +133,13 @@ def test_what_can_be_no_account_is_refused_in_words(here: Served) -> None:
     for other in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
         assert here.ask("POST", LOOK_UP, b"account_id=a", headers={"Content-Type": other}).status == 400
     assert here.ask("POST", LOOK_UP, b"account_id=" + b"x" * 20_000).status == 413
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=600), prefix=st.sampled_from((b"", b"account_id=", b"account_id=a&")))
+def test_any_form_is_answered_and_none_is_an_error(here: Served, body: bytes, prefix: bytes) -> None:
+    """Whatever is sent, it names an account, or it is refused."""
+    assert here.ask("POST", LOOK_UP, prefix + body).status in {200, 400}
 
 
 def test_whatever_an_account_is_called_is_shown_as_text(here: Served) -> None:

@@ -69,10 +69,9 @@ def test_a_freeze_is_looked_up_by_keyboard_alone_and_counts_down(
     """Type, Enter: the answer has the focus, its address does not name the account, and the time left runs."""
     with gate.publisher() as client:
         client.press("acc-42", 7_200, press_id="p-7")
-        requests = [client.request("acc-42") for _ in range(3)]
-        client.flush()
+        for _ in range(3):
+            client.request("acc-42")
     wait_for(lambda: worker.metric('gate_decisions_total{decision="rejected",reason="account_frozen"}') >= 3, "stops")
-    assert len(requests) == 3
     browser.go(url(worker, LOOK_UP))
     browser.keys("acc-42", ENTER)
     said = browser.wait_text("Frozen", "main")
