@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md", "docs/connect.md")
+DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md", "docs/connect.md", "docs/console.md")
 # The settings that other teams rely on, in their order, and those that a later version brings.
 CONTRACT = (
     ("GATE_KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
