@@ -44,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--from", dest="revision", metavar="REVISION", help="of git: the old version (this checkout is both)"
     )
+    parser.add_argument("--kafka-from", metavar="VERSION", help="of the brokers at the start (this checkout's)")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this new folder")
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in REHEARSALS]:
@@ -61,7 +62,10 @@ def main() -> None:
         old = new if asked.revision is None else older(asked.revision, folder / "old-version")
         for name in asked.names or REHEARSALS:
             print(f"\n{name}", file=sys.stderr)
-            with Cluster(folder / name / "kafka") as cluster:
+            brokers = Cluster(folder / name / "kafka")
+            for broker in brokers.brokers:
+                broker.version = asked.kafka_from or broker.version
+            with brokers as cluster:
                 gate = Deployment(cluster.bootstrap, name, folder / name)
                 with Stage(gate, asked.workers, cluster) as stage:
                     result = rehearse(name, stage, old, new)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from schemas.wire import rfc3339
-from streams.dev_broker import DevBroker
+from streams.dev_broker import KAFKA_VERSION, DevBroker
 from streams.rule import BUILT_IN_POLICY, freeze_of_press
 from tests.chaos.faults import Scene, until_insync
 from tests.deployment import Deployment
@@ -26,7 +26,10 @@ ASKED_ABOUT = 3
 
 
 def kafka_upgrade(stage: Stage, _old: Version, new: Version) -> None:
-    """Each of three brokers is stopped, started and in sync again before the next; the workers stay as they are."""
+    """Stop each broker, start it with the version of the development broker, wait until all is in sync, then the next.
+
+    The workers stay as they are. Kafka's feature level is left where it was, as the runbook says.
+    """
     cluster = stage.cluster
     assert cluster is not None
     stage.open(new)
@@ -35,13 +38,14 @@ def kafka_upgrade(stage: Stage, _old: Version, new: Version) -> None:
     for number, broker in enumerate(cluster.brokers, start=1):
         began = time.monotonic()
         broker.stop()
+        before, broker.version = broker.version, KAFKA_VERSION
         stopped = time.monotonic()
         broker.start()
         answers = time.monotonic()
         until_insync(scene)
         stage.say(
-            f"broker {number}: ended after {stopped - began:.1f} s, answers again after {answers - stopped:.1f} s, "
-            f"every replica in sync after another {time.monotonic() - answers:.1f} s"
+            f"broker {number}, {before} to {broker.version}: ended after {stopped - began:.1f} s, "
+            f"answers again after {answers - stopped:.1f} s, every replica in sync after another {time.monotonic() - answers:.1f} s"
         )
         stage.since(began, f"broker {number}")
     for post in stage.posts:
