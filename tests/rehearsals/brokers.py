@@ -45,7 +45,8 @@ def kafka_upgrade(stage: Stage, _old: Version, new: Version) -> None:
         until_insync(scene)
         stage.say(
             f"broker {number}, {before} to {broker.version}: ended after {stopped - began:.1f} s, "
-            f"answers again after {answers - stopped:.1f} s, every replica in sync after another {time.monotonic() - answers:.1f} s"
+            f"answers again after {answers - stopped:.1f} s, "
+            f"every replica in sync after another {time.monotonic() - answers:.1f} s"
         )
         stage.since(began, f"broker {number}")
     for post in stage.posts:
