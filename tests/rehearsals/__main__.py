@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.arguments import between
 from tests.chaos.cluster import Cluster
 from tests.deployment import Deployment
-from tests.rehearsals.brokers import kafka_upgrade, region_loss
+from tests.rehearsals.brokers import growing_a_topic, kafka_upgrade, region_loss
 from tests.rehearsals.stage import Stage, Version
 from tests.rehearsals.workers import disk_loss, policy_change, roll_back, rolling_upgrade
 
@@ -28,6 +28,7 @@ REHEARSALS: dict[str, Callable[[Stage, Version, Version], None]] = {
     "rolling-upgrade": rolling_upgrade,
     "roll-back": roll_back,
     "disk-loss": disk_loss,
+    "growing-a-topic": growing_a_topic,
     "policy-change": policy_change,
     "kafka-upgrade": kafka_upgrade,
     "region-loss": region_loss,

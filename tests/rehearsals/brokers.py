@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EXIT_FOLDER = 4
 # Of the accounts that are pressed for again: how many are asked about with `status`.
 ASKED_ABOUT = 3
+# Enough that none of the new partitions stays without a request.
+ASKED_IN_GROWN = 100
+HEARD_OF_SECONDS = 90.0
 
 
 def kafka_upgrade(stage: Stage, _old: Version, new: Version) -> None:
@@ -53,6 +56,38 @@ def kafka_upgrade(stage: Stage, _old: Version, new: Version) -> None:
         if post.worker.process.poll() is not None:
             stage.find(f"{post.folder} ended meanwhile with exit code {post.worker.process.returncode}")
         post.worker.wait_ready()
+    stage.done()
+
+
+def growing_a_topic(stage: Stage, _old: Version, new: Version) -> None:
+    """Let four topics grow under the workers, in the runbook's order; what is asked in new partitions is decided."""
+    stage.open(new)
+    before = stage.gate.partitions
+    grown = range(before, 2 * before)
+    for topic in ("withdrawal-decision", "dead-letter", "panic-button", "withdrawal-request"):
+        stage.gate.add_partitions(topic, 2 * before)
+    grew = time.monotonic()
+    stage.say(f"every topic but freeze-status has {2 * before} partitions now, {before} before")
+
+    def followed() -> bool:
+        said = "\n".join(post.worker.get("/metrics")[1] for post in stage.posts)
+        series = (f'gate_consumer_lag_records{{partition="{number}",topic="withdrawal-request"}}' for number in grown)
+        return all(one in said for one in series)
+
+    wait_for(followed, "each new partition of withdrawal-request to have its series", HEARD_OF_SECONDS)
+    stage.say(f"each new partition of withdrawal-request has its series after {time.monotonic() - grew:.1f} s")
+    # A publisher that began before hears of new partitions within minutes; these two begin now.
+    with stage.gate.publisher() as app, stage.gate.publisher() as wallet:
+        for number in range(ASKED_IN_GROWN):
+            app.send_press(f"grown-{number}")
+        app.flush()
+        asked = [wallet.request(f"grown-{number}", f"grown-{number}") for number in range(ASKED_IN_GROWN)]
+    if not {request.partition for request in asked} >= set(grown):
+        stage.find("not every new partition of withdrawal-request was asked in")
+    wait_for(
+        lambda: {one.withdrawal_id for one in asked} <= stage.gate.decisions().keys(), "decisions of what was asked"
+    )
+    stage.say(f"{len(asked)} accounts pressed and asked, in old and new partitions: all are decided")
     stage.done()
 
 
