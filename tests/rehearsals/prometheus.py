@@ -77,7 +77,9 @@ class Prometheus:
         """Let Chromium make a picture of Prometheus' own page of alerts."""
         options = ("--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1200,900")
         waits = "--virtual-time-budget=8000"
-        page = f"http://127.0.0.1:{self.port}/alerts"
+        # Its pages lie beside the one it begins with: Debian serves the older ones, under /classic.
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as first:
+            page = first.geturl().rsplit("/", 1)[0] + "/alerts"
         command = [tool("chromium"), *options, waits, f"--screenshot={path}", page]
         subprocess.run(command, capture_output=True, timeout=60, check=True)
 
