@@ -160,16 +160,19 @@ def worker_paused(night: Night) -> None:
     night.fires("GateWorkerDown", "warning")
     night.say("The runbook, [GateWorkerDown](../runbook.md#gateworkerdown), asks whether the process runs.\n")
     night.readyz(paused)
-    state = night.shell("ps -o pid,stat,cmd -C withdrawal-gate", "ps", "-o", "stat,args", "-p", str(paused.process.pid))
+    ps = ["ps", "-o", "stat,etime,comm", "-p", str(paused.process.pid)]
+    state = night.shell(" ".join(ps), *ps)
     assert re.search(r"^T", state, re.MULTILINE), state
     night.log(paused)
     night.say("It is there, and stopped (`T`). The other one has taken over, which its log and the drill say:\n")
     night.log(other)
     night.typed("drill")
     night.at("The cause is found: the process was stopped, not ended. The mend: let it go on (SIGCONT).")
+    known = len(paused.log.read_text())
     paused.resume()
+    wait_for(lambda: "deciding" in paused.log.read_text()[known:], "it to be given partitions again")
     paused.wait_ready()
-    night.at("It is ready again.")
+    night.at("It has noticed what it missed, has partitions again, and is ready.")
     night.log(paused)
     night.resolved("GateWorkerDown")
 
