@@ -73,7 +73,6 @@ class Decisions:
     def __init__(self, gate: Deployment) -> None:
         """Read every partition from its beginning."""
         topic = gate.topic("withdrawal-decision")
-        partitions = gate.admin.list_topics(topic, timeout=5).topics[topic].partitions
         self.came_at: dict[str, float] = {}
         self._consumer = Consumer(
             {
@@ -84,7 +83,7 @@ class Decisions:
                 "log_level": 0,
             }
         )
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in range(gate.partitions)])
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -238,6 +237,8 @@ class Stage:
         sent_at: dict[str, float] = {}
         for request in history.requests:
             sent_at.setdefault(request.withdrawal_id, request.sent_at)
+        if not came_at:
+            self.find("no decision was seen to come")
         waits = [came_at[withdrawal_id] - at for withdrawal_id, at in sent_at.items() if withdrawal_id in came_at]
         return {
             "seconds": round(time.monotonic() - self.began, 1),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.processes import Worker
     from tests.rehearsals.stage import Post, Stage, Version
 
-# What a worker may take to end, start and get ready, on a machine that does other work as well.
-CHANGE_SECONDS = 15
+# A worker drains within ten seconds of SIGTERM.
+END_SECONDS = 10.0
 # How many freezes every worker is asked about.
 SAMPLE = 20
 # A press is in force within milliseconds; a worker that shares two cores with brokers may take some seconds.
@@ -98,7 +98,9 @@ def policy_change(stage: Stage, _old: Version, new: Version) -> None:
     today, changed = (stage.gate.folder / name for name in ("today.json", "changed.json"))
     today.write_text(json.dumps([began_with]))
     stage.open(new, GATE_POLICY=str(today))
-    effective_ms = time.time_ns() // 1_000_000 + CHANGE_SECONDS * 1000 * len(stage.posts)
+    # As long for each as all of them took to start, and some seconds to end.
+    lead_seconds = (stage.opened_at - stage.began + END_SECONDS) * len(stage.posts)
+    effective_ms = time.time_ns() // 1_000_000 + int(lead_seconds * 1_000)
     stage.say(f"the default window goes from 48 to 72 h for presses from {rfc3339(effective_ms)} on")
     changed.write_text(json.dumps([began_with, {"effective_from": rfc3339(effective_ms), **policy_of(hours=72)}]))
     stage.gate.environment["GATE_POLICY"] = str(changed)
@@ -110,8 +112,10 @@ def policy_change(stage: Stage, _old: Version, new: Version) -> None:
             change(stage, post, new)
             app.press(f"pressed-after-{post.folder}")
         if time.time_ns() // 1_000_000 >= effective_ms:
-            stage.find(f"not every worker had the new policy before it took effect: {CHANGE_SECONDS} s each do not do")
-        wait_until(effective_ms, CHANGE_SECONDS * len(stage.posts))
+            stage.find(
+                f"not every worker had the new policy before it took effect, {lead_seconds:.0f} s after its making"
+            )
+        wait_until(effective_ms, lead_seconds)
         app.press("pressed-later")
     hours = windows(stage)
     for account, found in hours.items():
