@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.arguments import between
 from tests.chaos.cluster import Cluster
 from tests.deployment import Deployment
+from tests.processes import end_with_everything_on_sigterm
 from tests.rehearsals.brokers import growing_a_topic, kafka_upgrade, region_loss
 from tests.rehearsals.stage import Stage, Version
 from tests.rehearsals.workers import disk_loss, policy_change, roll_back, rolling_upgrade
@@ -56,6 +57,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Rehearse one after another, each on a cluster of its own."""
     asked = arguments()
+    end_with_everything_on_sigterm()
     found = 0
     with tempfile.TemporaryDirectory(prefix="gate-rehearsal-") as temporary:
         folder = asked.keep or Path(temporary)

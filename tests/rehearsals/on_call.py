@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 from streams.dev_broker import DevBroker, kafka_classpath
 from streams.kafka import headers_of
 from tests.deployment import Deployment
-from tests.processes import GATE, Running, free_port, wait_for
+from tests.processes import GATE, Running, end_with_everything_on_sigterm, free_port, wait_for
 from tests.rehearsals.prometheus import Prometheus
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in INCIDENTS]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(INCIDENTS)}")
+    end_with_everything_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="gate-on-call-") as temporary, closing(Night(Path(temporary))) as night:
         night.picture = asked.picture
         try:
