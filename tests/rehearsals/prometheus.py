@@ -20,7 +20,8 @@ class Prometheus:
     """Started with the project's files; only the targets are others."""
 
     def __init__(self, folder: Path, workers: list[int], drill: int) -> None:
-        """Start it and wait until it has looked at every target and evaluated its rules."""
+        """Start it."""
+        self._targets = len(workers) + 1
         folder.mkdir(parents=True)
         configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
         configuration["rule_files"] = [str(MONITORING / name) for name in configuration["rule_files"]]
@@ -41,7 +42,10 @@ class Prometheus:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_for(lambda: len(self._up()) == len(workers) + 1, "Prometheus to have scraped every target")
+
+    def wait_calm(self) -> None:
+        """Wait until it has looked at every target, and no alert is left from the start."""
+        wait_for(lambda: len(self._up()) == self._targets, "Prometheus to have scraped every target")
         wait_for(lambda: not self.alerts(), "no alert to be left from the start")
 
     def close(self) -> None:

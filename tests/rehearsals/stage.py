@@ -131,9 +131,11 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         """End traffic, reader and workers."""
-        self.close()
-        self.decisions.close()
-        self.gate.stop()
+        try:
+            self.close()
+            self.decisions.close()
+        finally:
+            self.gate.stop()
 
     def say(self, line: str) -> None:
         """Tell what is seen, and when."""
