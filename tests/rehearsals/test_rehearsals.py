@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from tests.deployment import Deployment
 
 
-def test_workers_that_lose_their_disks_one_after_another_break_no_promise(deploy: Callable[..., Deployment]) -> None:
-    """The runbook's disk loss under traffic: judge and audit acquit, and no request stays without an outcome."""
+def test_a_rolling_upgrade_under_traffic_breaks_no_promise(deploy: Callable[..., Deployment]) -> None:
+    """As the runbook has it, one worker after another: judge and audit acquit, every request has an outcome."""
     with Stage(deploy(), workers=2) as stage:
-        result = rehearse("disk-loss", stage, Version(), Version())
+        result = rehearse("rolling-upgrade", stage, Version(), Version())
     assert result["findings"] == []
     assert result["without_outcome"] == 0
     assert result["requests"] > 100
