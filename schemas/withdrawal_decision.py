@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from schemas.wire import MAX_ANSWERED_CHARACTERS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,6 +20,13 @@ TRACE_HEADER = "traceparent"
 # W3C Trace Context, version 00 and what later ones have in common with it. Anything else is not carried on: a decision
 # must not grow beyond what its topic takes by what a publisher calls a trace.
 _TRACE_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# What a decision's record holds beside ids, `freeze_view` and request: the other fields (a press id of 128 characters,
+# each escaped, is the largest), both headers, the framing. About 1,500 bytes, rounded up generously.
+OVERHEAD_BYTES = 4_096
+# `9999:`, 18 digits and a comma.
+FREEZE_VIEW_BYTES_A_PARTITION = 24
+# A control character is written as \u0001; two quotation marks.
+_MAX_ID_BYTES = 6 * MAX_ANSWERED_CHARACTERS + 2
 # 18 digits: more records than a partition will ever hold, and always within the 64 bits of Kafka's offsets.
 _OFFSET = re.compile(r"[0-9]{1,18}")
 
@@ -90,6 +99,17 @@ def approval_form(*, decided_at: str, valid_until: str, partition: int, freeze_v
         request=b"%r",
     )
     return form.replace(b'"%w"', b"%b").replace(b'"%a"', b"%b").replace(b":%o", b":%d").replace(b"%r", b"%b")
+
+
+def bytes_with_request(withdrawal_id: str, account_id: str, value: bytes, panic_partitions: int) -> int:
+    """Return a bound of a decision's record, in bytes, that repeats the request's value; the account id is its key."""
+    ids = len(orjson.dumps(withdrawal_id)) + 2 * len(orjson.dumps(account_id))
+    return len(value) + ids + FREEZE_VIEW_BYTES_A_PARTITION * panic_partitions + OVERHEAD_BYTES
+
+
+def bytes_without_request(panic_partitions: int) -> int:
+    """Return a bound of a decision's record, in bytes, that repeats no request, whatever its ids are."""
+    return 3 * _MAX_ID_BYTES + FREEZE_VIEW_BYTES_A_PARTITION * panic_partitions + OVERHEAD_BYTES
 
 
 def trace_of(headers: Headers) -> Headers | None:

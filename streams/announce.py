@@ -175,9 +175,9 @@ class Announce:
     def _due(self, partition: int, since_ms: int, now_ms: int) -> list[tuple[int, Status, str, Freeze]]:
         """Return reminders and ends due in (since, now], in the order of their times."""
         reminders = (
-            (freeze.frozen_until_ms - REMINDER_MS, Status.ENDING, account_id, freeze)
+            (due_ms, Status.ENDING, account_id, freeze)
             for account_id, freeze in self._table.ends(partition, since_ms + REMINDER_MS, now_ms + REMINDER_MS)
-            if freeze.frozen_until_ms - REMINDER_MS > freeze.pressed_ms
+            if (due_ms := reminder_ms(freeze)) is not None
         )
         ends = (
             (freeze.frozen_until_ms, Status.ENDED, account_id, freeze)
@@ -207,6 +207,12 @@ class Announce:
             self._metrics.presses.labels(adjusted).inc(count)
         for reason, count in found.faults.items():
             self._metrics.dead_letters.labels(panic_button.TOPIC, reason).inc(count)
+
+
+def reminder_ms(freeze: Freeze) -> int | None:
+    """Return when the reminder of an end is due; a freeze that the press set for no longer than that has none."""
+    due_ms = freeze.frozen_until_ms - REMINDER_MS
+    return due_ms if due_ms > freeze.pressed_ms else None
 
 
 def _first(due: Iterator[tuple[int, Status, str, Freeze]]) -> list[tuple[int, Status, str, Freeze]]:

@@ -17,6 +17,7 @@ from schemas.topics import (
     WITHDRAWAL_DECISION,
     WITHDRAWAL_REQUEST,
 )
+from schemas.withdrawal_decision import bytes_without_request
 from streams.errors import TopicFaults
 from streams.kafka import describe_topic, topic_config
 
@@ -55,7 +56,10 @@ def inspect_topics(client: AdminClient, settings: Settings) -> tuple[dict[str, T
     for output in (WITHDRAWAL_DECISION, DEAD_LETTER, FREEZE_STATUS):
         if output.name in facts:
             name = facts[output.name].name
-            faults += _differs(name, topic_config(client, name), "cleanup.policy", output.config["cleanup.policy"])
+            config = topic_config(client, name)
+            faults += _differs(name, config, "cleanup.policy", output.config["cleanup.policy"])
+            if PANIC_BUTTON.name in facts:
+                faults += _size_faults(name, config, facts[PANIC_BUTTON.name].partitions)
     return facts, faults
 
 
@@ -92,6 +96,12 @@ def _output_faults(facts: dict[str, TopicFacts]) -> list[str]:
         for topic in (WITHDRAWAL_DECISION, DEAD_LETTER)
         if topic.name in facts and facts[topic.name].partitions < needed
     ]
+
+
+def _size_faults(topic: str, config: dict[str, str], panic_partitions: int) -> list[str]:
+    # A decision is the largest record that must fit: where it does not, its partition stands still for good.
+    found, needed = int(config["max.message.bytes"]), bytes_without_request(panic_partitions)
+    return [] if found >= needed else [f"{topic}: max.message.bytes is {found}; needed: {needed} or more"]
 
 
 def _differs(topic: str, config: dict[str, str], setting: str, needed: str) -> list[str]:

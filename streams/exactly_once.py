@@ -29,7 +29,7 @@ from streams.kafka import REQUEST_SECONDS, error_of, member
 from streams.lane import Lane, LaneBroken, LaneWork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from streams.broker_clock import BrokerClock
     from streams.metrics import Metrics
@@ -74,7 +74,7 @@ class ExactlyOnce:
         resume: Resume,
         clock: BrokerClock,
         metrics: Metrics,
-        max_message_bytes: int,
+        output_bytes: Collection[int],
     ) -> None:
         """Prepare; `join` makes it a member."""
         self._settings = settings
@@ -83,7 +83,7 @@ class ExactlyOnce:
         self._resume = resume
         self._clock = clock
         self._metrics = metrics
-        self._max_message_bytes = max_message_bytes
+        self._output_bytes = output_bytes
         self.consumer: Consumer = member(settings, group)
         self._pool = ThreadPoolExecutor(LANES_AT_ONCE, thread_name_prefix=f"lanes-{topic}")
         self._lock = threading.RLock()
@@ -212,8 +212,7 @@ class ExactlyOnce:
                 if partition in self._lanes:
                     self._lanes.pop(partition).discard()
             lanes = [
-                Lane(self._settings, self._group, self.topic, partition, self._max_message_bytes)
-                for partition in wanted
+                Lane(self._settings, self._group, self.topic, partition, self._output_bytes) for partition in wanted
             ]
             list(self._pool.map(Lane.open, lanes))
             committed = self._ask_committed(lanes)

@@ -24,7 +24,15 @@ from schemas import dead_letter, withdrawal_decision, withdrawal_request
 from schemas.dead_letter import dead_letter_headers
 from schemas.signature import SIGNATURE_HEADER
 from schemas.wire import Fault, FaultReason, rfc3339
-from schemas.withdrawal_decision import Reason, approval_form, encode_decision, trace_of, write_freeze_view
+from schemas.withdrawal_decision import (
+    Reason,
+    approval_form,
+    bytes_with_request,
+    bytes_without_request,
+    encode_decision,
+    trace_of,
+    write_freeze_view,
+)
 from schemas.withdrawal_request import WithdrawalRequest, parse_request
 from streams.kafka import headers_of
 from streams.lane import LaneWork
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 
     from streams.barrier import Barrier
     from streams.broker_clock import BrokerClock
+    from streams.console.stopped import Stopped
     from streams.decided_ids import DecidedIds
     from streams.exactly_once import Batch, ExactlyOnce
     from streams.freeze_table import FreezeTable
@@ -79,6 +88,7 @@ class Outcomes:
     # When each id was requested, ms.
     decided: dict[str, int] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    stopped: list[tuple[str, Freeze]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -96,10 +106,12 @@ class Gate:
         clock: BrokerClock,
         metrics: Metrics,
         health: Health,
+        panic_partitions: int,
+        stopped: Stopped | None,
         max_decision_bytes: int,
         max_dead_letter_bytes: int,
     ) -> None:
-        """Take the parts; sizes are the outputs' `max.message.bytes`."""
+        """Take the parts; sizes are the outputs' `max.message.bytes`, `stopped` is kept for a console only."""
         self._intake = intake
         self._barrier = barrier
         self._table = table
@@ -107,12 +119,16 @@ class Gate:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        self._stopped = stopped
         self._request_topic = settings.topic(withdrawal_request.TOPIC)
         self._decision_topic = settings.topic(withdrawal_decision.TOPIC)
         self._dead_letter_topic = settings.topic(dead_letter.TOPIC)
         self._keys = settings.decision_key_file
         self._approval_ms = settings.approval_seconds * 1000
-        self._max_request_bytes = max_decision_bytes - 4 * RECORD_OVERHEAD_BYTES
+        self._panic_partitions = panic_partitions
+        self._max_decision_bytes = max_decision_bytes
+        # Up to here nothing has to be reckoned.
+        self._fitting_bytes = max_decision_bytes - bytes_without_request(panic_partitions)
         self._max_dead_letter_bytes = max_dead_letter_bytes
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="gate-commit")
         self._committing: Future[None] | None = None
@@ -185,9 +201,11 @@ class Gate:
         request = parse_request(message.key(), value)
         if isinstance(request, Fault):
             return message, request, asked_ms
-        if len(value or b"") > self._max_request_bytes:
-            wrong = f"the value has {len(value or b'')} bytes, more than a decision can repeat"
-            request = request._replace(wrong=request.wrong or wrong, embeddable=False)
+        if value is not None and len(value) > self._fitting_bytes:
+            bound = bytes_with_request(request.withdrawal_id, request.account_id, value, self._panic_partitions)
+            if bound > self._max_decision_bytes:
+                wrong = f"the value has {len(value)} bytes, more than a decision can repeat"
+                request = request._replace(wrong=request.wrong or wrong, embeddable=False)
         kind, append_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:
             return message, request, append_ms
@@ -220,6 +238,7 @@ class Gate:
                 reason = Reason.INVALID_REQUEST
             elif freeze is not None and is_frozen(freeze.frozen_until_ms, requested_ms):
                 reason = Reason.ACCOUNT_FROZEN
+                outcomes.stopped.append((account_id, freeze))
             if reason is None:
                 # What is approved has a value, and one that a decision can repeat.
                 ids = orjson.dumps(withdrawal_id), orjson.dumps(account_id)
@@ -259,6 +278,8 @@ class Gate:
         self._ids.remember({p: ([*outcome.decided.items()], outcome.work.next_offset) for p, outcome in done.items()})
         now_ms = self._clock.now_ms()
         for partition, outcomes in done.items():
+            if self._stopped is not None:
+                self._stopped.add(outcomes.stopped, now_ms)
             approved = len(outcomes.decided) - outcomes.rejected.total()
             self._metrics.decisions.labels("approved", "none").inc(approved)
             for reason, count in outcomes.rejected.items():

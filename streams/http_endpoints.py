@@ -9,15 +9,22 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, rfc3339
+from streams.console.routes import PREFIX as CONSOLE
+from streams.console.routes import console
 from streams.rule import is_frozen
 
 if TYPE_CHECKING:
     from streams.broker_clock import BrokerClock
+    from streams.console.stopped import Stopped
     from streams.freeze_table import FreezeTable
     from streams.health import Health
     from streams.metrics import Metrics
     from streams.rule import Freeze
     from streams.settings import Settings
+
+
+# An account id of 256 characters can take 3,072 in a form, and a thousand of some other kind must be refused in words.
+MAX_BODY_BYTES = 16_384
 
 
 class Served(Protocol):
@@ -28,9 +35,11 @@ class Served(Protocol):
     metrics: Metrics
     # None until the data folder is open.
     table: FreezeTable | None
+    # What the console counts, None when it is off.
+    stopped: Stopped | None
 
 
-def endpoints(served: Served) -> web.Application:
+def endpoints(served: Served, settings: Settings) -> web.Application:
     """Return the web application."""
 
     async def livez(_request: web.Request) -> web.Response:
@@ -64,11 +73,13 @@ def endpoints(served: Served) -> web.Application:
             return _json(503, {"error": "this worker's freeze table is not current; see /readyz"})
         return _json(404, {"account_id": account_id, "frozen": False})
 
-    application = web.Application(client_max_size=1_024)
+    application = web.Application(client_max_size=MAX_BODY_BYTES)
     application.router.add_get("/livez", livez)
     application.router.add_get("/readyz", readyz)
     application.router.add_get("/metrics", metrics)
     application.router.add_get("/freezes/{account_id}", freeze)
+    if served.stopped is not None:
+        application.add_subapp(CONSOLE, console(served, served.stopped, settings.console_token_file))
     return application
 
 
@@ -92,7 +103,7 @@ def _json(status: int, body: dict[str, object]) -> web.Response:
 
 async def serve(served: Served, settings: Settings) -> web.AppRunner:
     """Start serving; the caller calls `cleanup` on what is returned. OSError when the address can't be had."""
-    runner = web.AppRunner(endpoints(served), access_log=None)
+    runner = web.AppRunner(endpoints(served, settings), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, *settings.http).start()
     return runner

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from streams.errors import KafkaUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from schemas.dead_letter import Headers
     from streams.settings import Settings
@@ -39,6 +39,8 @@ SESSION_TIMEOUT_MS = 10_000
 TRANSACTION_TIMEOUT_MS = 10_000
 # A rebalance callback waits for a commit under way, so a poll can come late by as much as a commit may take.
 MAX_POLL_INTERVAL_MS = 120_000
+# librdkafka's default of `batch.size`.
+MAX_BATCH_BYTES = 1_000_000
 # What a consumer holds ready: several batches, and no more memory than that.
 QUEUED_KBYTES = 8_192
 # Of each partition: the limit above counts keys and values alone, and a press takes several times its size. With
@@ -131,15 +133,21 @@ def member(settings: Settings, group: str) -> Consumer:
     )
 
 
-def transactional_producer(settings: Settings, transactional_id: str, max_message_bytes: int) -> Producer:
-    """Return a producer whose transactional id fences every earlier one of the same id."""
+def transactional_producer(settings: Settings, transactional_id: str, output_bytes: Collection[int]) -> Producer:
+    """Return a producer whose transactional id fences every earlier one of the same id.
+
+    `output_bytes` is the `max.message.bytes` of each topic that it writes.
+    """
     return Producer(
         {
             **base_options(settings),
             "transactional.id": transactional_id,
             "enable.idempotence": True,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "message.max.bytes": max_message_bytes,
+            "message.max.bytes": max(output_bytes),
+            # The brokers' limit counts for what is sent to a partition at once. A batch that is larger is refused each
+            # time it is sent, and the transaction never commits.
+            "batch.size": min(*output_bytes, MAX_BATCH_BYTES),
             "queue.buffering.max.messages": 1_000_000,
             "linger.ms": 0,
             "compression.type": "lz4",

@@ -16,7 +16,7 @@ from schemas.dead_letter import Headers
 from streams.kafka import error_of, transactional_producer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from streams.broker_clock import BrokerClock
     from streams.settings import Settings
@@ -64,7 +64,9 @@ class LaneBroken(Exception):  # noqa: N818  (a state of the lane; its owner open
 class Lane:
     """One transaction at a time; `next_offset` is the first input offset whose outcome is not committed."""
 
-    def __init__(self, settings: Settings, group: str, topic: str, partition: int, max_message_bytes: int) -> None:
+    def __init__(
+        self, settings: Settings, group: str, topic: str, partition: int, output_bytes: Collection[int]
+    ) -> None:
         """Make the producer; `open` makes it usable."""
         self.topic = topic
         self.partition = partition
@@ -72,7 +74,7 @@ class Lane:
         self.note = ""
         # How far records were fetched, and the end of the partition as it was last reached (behind markers, too).
         self.fetched = self.end_seen = 0
-        self._producer = transactional_producer(settings, f"{group}-{topic}-{partition}", max_message_bytes)
+        self._producer = transactional_producer(settings, f"{group}-{topic}-{partition}", output_bytes)
 
     def start_at(self, offset: int, note: str) -> None:
         """Go on from there."""

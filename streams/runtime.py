@@ -22,6 +22,7 @@ from streams.announce import Announce
 from streams.barrier import Barrier
 from streams.broker_clock import BrokerClock
 from streams.checks import require_sound_topics
+from streams.console.stopped import Stopped
 from streams.decided_ids import DecidedIds
 from streams.exactly_once import ExactlyOnce
 from streams.follow import Follow
@@ -62,6 +63,7 @@ class Runtime:
         self.metrics.ready.set_function(lambda: int(self.health.ready))
         self.metrics.watch_folder(self.folder)
         self.table: FreezeTable | None = None
+        self.stopped = Stopped(self.clock.now_ms()) if settings.console else None
         self.stopping = threading.Event()
         self._threads: dict[str, ThreadPoolExecutor] = {}
         # What has to be closed, with the role that uses it; the last made is closed first.
@@ -119,7 +121,7 @@ class Runtime:
         settings = self.settings
         limits = {
             name: int(topic_config(self.client, facts[name].name)["max.message.bytes"])
-            for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC)
+            for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC, freeze_status.TOPIC)
         }
         statuses = facts[freeze_status.TOPIC].partitions
         self.gate_intake = ExactlyOnce(
@@ -129,7 +131,7 @@ class Runtime:
             resume=RequestResume(settings, client=self.client, clock=self.clock, ids=self.ids),
             clock=self.clock,
             metrics=self.metrics,
-            max_message_bytes=max(limits.values()),
+            output_bytes=(limits[withdrawal_decision.TOPIC], limits[dead_letter.TOPIC]),
         )
         self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
@@ -141,6 +143,8 @@ class Runtime:
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
+            panic_partitions=facts[panic_button.TOPIC].partitions,
+            stopped=self.stopped,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
             max_dead_letter_bytes=limits[dead_letter.TOPIC],
         )
@@ -151,7 +155,7 @@ class Runtime:
             resume=PressResume(settings, client=self.client, clock=self.clock, status_partitions=statuses),
             clock=self.clock,
             metrics=self.metrics,
-            max_message_bytes=limits[dead_letter.TOPIC],
+            output_bytes=(limits[freeze_status.TOPIC], limits[dead_letter.TOPIC]),
         )
         self._closing.append(("announce", self.announce_intake.close))
         self.announce = Announce(

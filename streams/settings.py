@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.signature import SigningKeys, parse_keys
 from schemas.wire import parse_rfc3339
+from streams.console.access import ConsoleToken, is_loopback, parse_token
 from streams.errors import SettingsError
 from streams.kafka import error_of
 from streams.rule import BUILT_IN_POLICY, FreezePolicy, PolicyEntry
@@ -26,7 +27,7 @@ LOG_FORMATS = ("text", "json")
 # An approval must be worthless a minute after it was given, so that a press a moment later still catches it (G7).
 MAX_APPROVAL_SECONDS = 59
 MAX_DUPLICATE_SECONDS = 7 * 86_400
-NOT_IN_THIS_VERSION = ("GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW")
+NOT_IN_THIS_VERSION = ("GATE_SHADOW",)
 MAX_PORT = 65_535
 # Kafka allows topic names of 249 characters; the longest of ours has 19, and transactional ids are made of both.
 MAX_PREFIX_CHARACTERS = 100
@@ -185,6 +186,21 @@ def _keys(name: str, text: str) -> SigningKeys | None:
         raise SettingsError(name, text, f"the path of a file of signing keys; in this one: {error}") from error
 
 
+def _switch(name: str, text: str) -> bool:
+    if text not in {"", "0", "1"}:
+        raise SettingsError(name, text, "1 for on, 0 for off")
+    return text == "1"
+
+
+def _token(name: str, text: str) -> ConsoleToken | None:
+    if not text:
+        return None
+    try:
+        return parse_token(_file(name, text))
+    except ValueError as error:
+        raise SettingsError(name, text, f"the path of a file with a token; in this one: {error}") from error
+
+
 def _file(name: str, path: str) -> str:
     try:
         return Path(path).read_text("utf-8")
@@ -215,6 +231,10 @@ class Settings:
     http: tuple[str, int] = _setting("GATE_HTTP", "127.0.0.1:8080", "health, metrics, look-up", _address)
     log: str = _setting("GATE_LOG", "info", "log level: debug, info, warning or error", _one_of(LOG_LEVELS))
     log_format: str = _setting("GATE_LOG_FORMAT", "text", "text, or json: an object a line", _one_of(LOG_FORMATS))
+    console: bool = _setting("GATE_CONSOLE", "", "1: the read-only console, on GATE_HTTP", _switch)
+    console_token_file: ConsoleToken | None = _setting(
+        "GATE_CONSOLE_TOKEN_FILE", "", "path of the console's bearer token, needed off loopback", _token
+    )
     decision_key_file: SigningKeys | None = _setting(
         "GATE_DECISION_KEY_FILE", "", "path of the keys that sign decisions", _keys
     )
@@ -231,7 +251,15 @@ class Settings:
         for setting in fields(cls):
             name, default, read = (setting.metadata[part] for part in ("name", "default", "read"))
             values[setting.name] = read(name, found.get(name, "") or default)
-        return cls(**values)
+        settings = cls(**values)
+        settings._require_a_token_off_loopback()
+        return settings
+
+    def _require_a_token_off_loopback(self) -> None:
+        name, (host, port) = "GATE_CONSOLE_TOKEN_FILE", self.http
+        if self.console and self.console_token_file is None and not is_loopback(host):
+            why = f"GATE_CONSOLE is 1 and GATE_HTTP ({host}:{port}) is no loopback address"
+            raise SettingsError(name, "", f"the path of a file with a token, as {why}")
 
     def topic(self, name: str) -> str:
         """Return the name that a topic of the contract has in this deployment."""

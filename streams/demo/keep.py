@@ -120,6 +120,8 @@ def _tell_how(narrator: Narrator, environment: dict[str, str], worker: WorkerPro
     stored = f"data in {_shown(broker.data_dir)}" if broker else "yours, named by GATE_KAFKA_BOOTSTRAP"
     narrator.line(f"    Kafka     {environment['GATE_KAFKA_BOOTSTRAP']}, {stored}")
     narrator.line(f"    worker    http://{environment['GATE_HTTP']}, data in {_shown(environment['GATE_DATA_DIR'])}")
+    if environment.get("GATE_CONSOLE") == "1":
+        narrator.line(f"    console   http://{environment['GATE_HTTP']}/console, in a browser: look accounts up")
     narrator.line(f"    its log   {_shown(worker.log)}; it is started again if it dies")
     narrator.chapter("What to type in a second terminal, in this folder")
     exports = {name: value for name, value in os.environ.items() if name.startswith("GATE_")}

@@ -57,23 +57,28 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'
 
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole page; `title` is text, `parts` are HTML."""
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="referrer" content="no-referrer">',
+    )
+    body = ("<main>", f"<h1>{shown(title)}</h1>", *parts, "</main>")
+    return document(title, (*head, f"<style>{STYLE}</style>"), body)
+
+
+def document(title: str, head: Iterable[str], body: Iterable[str]) -> str:
+    """Return a document in English of a title, which is text, and of what its head and body hold, which is HTML."""
     return "\n".join(
         (
             "<!DOCTYPE html>",
             '<html lang="en">',
             "<head>",
             '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="referrer" content="no-referrer">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{shown(title, marked=False)}</title>",
-            f"<style>{STYLE}</style>",
+            *head,
             "</head>",
             "<body>",
-            "<main>",
-            f"<h1>{shown(title)}</h1>",
-            *parts,
-            "</main>",
+            *body,
             "</body>",
             "</html>",
             "",

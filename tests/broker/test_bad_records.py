@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,7 @@ def test_bad_presses_freeze_whom_they_name_and_are_kept(deploy: Callable[..., De
 def test_a_dead_letter_too_large_for_its_topic_says_where_the_record_is(deploy: Callable[..., Deployment]) -> None:
     """A topic made by hand may take less than the input: the outcome is still one dead letter."""
     gate = deploy(partitions=1)
-    gate.create_topics(dead_letter={"max.message.bytes": "20000"}, withdrawal_decision={"max.message.bytes": "20000"})
+    gate.create_topics(dead_letter={"max.message.bytes": "40000"}, withdrawal_decision={"max.message.bytes": "40000"})
     gate.worker().wait_ready()
     with gate.publisher() as client:
         partition, offset = client.raw("withdrawal-request", b"acc", b"?" * 50_000)
@@ -157,6 +158,47 @@ def test_a_dead_letter_too_large_for_its_topic_says_where_the_record_is(deploy: 
     assert "read the record at gate-source" in _header(unreadable, "gate-detail")
     assert _header(too_large, "gate-reason") == "invalid_request"
     assert gate.decisions()["large"]["request"] is None
+
+
+def test_ids_that_take_more_in_the_decision_than_in_the_request_stop_nobody(deploy: Callable[..., Deployment]) -> None:
+    """A decision repeats ids and value: too large together, it is a rejection without the value, never a standstill."""
+    gate = deploy(partitions=1)
+    gate.create_topics(withdrawal_decision={"max.message.bytes": "40000"})
+    gate.worker().wait_ready()
+    chance = random.Random(0)
+    ids = ["".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(1_024)) for _ in range(2)]
+    body = {"withdrawal_id": ids[0], "account_id": ids[1], "memo": ""}
+    # As large as a decision could repeat if ids took no room; bytes that don't compress, as the limit counts those.
+    body["memo"] = chance.randbytes(20_000).hex()[: 40_000 - 4_096 - len(json.dumps(body))]
+    with gate.publisher() as client:
+        _, offset = client.raw("withdrawal-request", None, json.dumps(body).encode())
+        client.request("a", "next")
+        gate.wait_decided()
+    [large] = [decision for decision in gate.values("withdrawal-decision") if decision["withdrawal_id"] == ids[0]]
+    assert (large["source"], large["decision"], large["reason"], large["request"]) == (
+        f"withdrawal-request:0:{offset}",
+        "rejected",
+        "invalid_request",
+        None,
+    )
+    assert gate.decisions()["next"]["decision"] == "approved"
+    assert gate.command("audit").returncode == 0
+
+
+def test_a_burst_decided_onto_a_topic_of_small_batches_is_decided(deploy: Callable[..., Deployment]) -> None:
+    """A topic's limit counts for what the producer sends at once, too: each decision fits, so must their batches."""
+    gate = deploy(partitions=1)
+    gate.create_topics(withdrawal_decision={"max.message.bytes": "40000"})
+    worker = gate.worker().wait_ready()
+    chance = random.Random(0)
+    worker.pause()
+    with gate.publisher() as client:
+        for _ in range(500):
+            client.request("a", memo=chance.randbytes(500).hex())
+        client.flush()
+        worker.resume()
+        gate.wait_decided()
+    assert {decision["decision"] for decision in gate.decisions().values()} == {"approved"}
 
 
 @pytest.mark.parametrize("topic", ["panic-button", "withdrawal-request"])

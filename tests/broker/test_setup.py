@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 WRONG = [
     ("panic-button", {"cleanup.policy": "compact"}, "cleanup.policy is compact; needed: delete"),
+    ("withdrawal-decision", {"max.message.bytes": "20000"}, "max.message.bytes is 20000; needed: 22558 or more"),
     ("panic-button", {"retention.ms": "86400000"}, "retention.ms is 86400000; needed: at least 1209600000"),
     ("panic-button", {"retention.bytes": "1000000"}, "retention.bytes is 1000000; needed: -1"),
     ("panic-button", {"message.timestamp.type": "CreateTime"}, "is CreateTime; needed: LogAppendTime"),

@@ -57,12 +57,12 @@ def test_a_trace_is_carried_to_each_outcome_of_its_request(deploy: Callable[...,
 def test_a_traceparent_as_large_as_a_record_stops_nobody(deploy: Callable[..., Deployment]) -> None:
     """Copied, it would make the decision larger than its topic takes, and the partition would stand still for good."""
     gate = deploy(partitions=1)
-    gate.create_topics(withdrawal_decision={"max.message.bytes": "20000"})
+    gate.create_topics(withdrawal_decision={"max.message.bytes": "40000"})
     gate.worker().wait_ready()
     with gate.publisher() as client:
         # Bytes that don't compress: the limit counts them as they travel.
-        noise = random.Random(0).randbytes(12_000)
-        value = b'{"withdrawal_id":"w","account_id":"a","memo":"' + noise[:6_000].hex().encode() + b'"}'
+        noise = random.Random(0).randbytes(36_000)
+        value = b'{"withdrawal_id":"w","account_id":"a","memo":"' + noise[:8_000].hex().encode() + b'"}'
         client.raw("withdrawal-request", None, value, headers=[("traceparent", noise)])
         client.request("a", "next")
         gate.wait_decided()

@@ -11,13 +11,15 @@ from streams.kafka import transactional_producer
 from tests.controls import paused  # noqa: F401  (importing it lets the gate be stopped)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from confluent_kafka import Producer
 
     from streams.settings import Settings
 
 
-def _of_its_own(settings: Settings, transactional_id: str, max_message_bytes: int) -> Producer:
-    return transactional_producer(settings, f"{transactional_id}-{uuid4()}", max_message_bytes)
+def _of_its_own(settings: Settings, transactional_id: str, output_bytes: Collection[int]) -> Producer:
+    return transactional_producer(settings, f"{transactional_id}-{uuid4()}", output_bytes)
 
 
 vars(lanes)["transactional_producer"] = _of_its_own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def test_deployment_imports_schemas_only() -> None:
 
 def test_the_audit_shares_the_rule_with_the_gate_and_nothing_else() -> None:
     """What the gate does wrong, the audit must not do wrong in the same way: of `streams` it sees helpers only."""
-    shared = {"rule", "errors", "kafka", "settings", "store", "output", "inspect"}
+    # Of the console the settings need who may see it; what the gate does is further down, and would be found.
+    shared = {"rule", "errors", "kafka", "settings", "store", "output", "inspect", "console"}
     todo, audited = [Path("streams/inspect/audit") / name for name in ("run.py", "__init__.py")], set[Path]()
     while todo:
         path = todo.pop()
@@ -229,6 +231,15 @@ def test_every_package_of_the_project_is_one() -> None:
     """A folder with tests and without `__init__.py` could shadow another of its name."""
     for path in modules("schemas", "streams", "tests"):
         assert (ROOT / path.parent / "__init__.py").exists(), path.parent
+
+
+def test_every_file_beside_the_code_comes_with_the_package() -> None:
+    """A style sheet that the wheel leaves out is missed where it is installed, and not here."""
+    declared = tomllib.loads(text_of(Path("pyproject.toml")))["tool"]["setuptools"]["package-data"]
+    packed = {path for top, globs in declared.items() for each in globs for path in (ROOT / top).glob(each)}
+    beside = [path for path in files() if path.parts[0] in {"schemas", "streams"} and path.suffix not in {".py", ".md"}]
+    assert {Path("streams/console/console.js"), Path("schemas/asyncapi.yaml")} <= set(beside)
+    assert [path for path in beside if ROOT / path not in packed] == []
 
 
 def test_each_exception_from_the_linter_has_its_reason() -> None:

@@ -7,12 +7,13 @@ import re
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 import jsonschema_rs
 import pytest
 from aiohttp.web import DynamicResource, PlainResource
+from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
 from schemas import freeze_status, panic_button, withdrawal_decision, withdrawal_request
 from schemas.freeze_status import Adjusted, Status
@@ -23,14 +24,15 @@ from streams import errors
 from streams.cli import main
 from streams.errors import EXIT_FINE, EXIT_NO, GateError
 from streams.health import CHECKS
-from streams.http_endpoints import Served, endpoints
+from streams.http_endpoints import endpoints
+from streams.runtime import Runtime
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md", "docs/connect.md")
+DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md", "docs/connect.md", "docs/console.md")
 # The settings that other teams rely on, in their order, and those that a later version brings.
 CONTRACT = (
     ("GATE_KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
@@ -44,9 +46,11 @@ CONTRACT = (
     ("GATE_HTTP", "127.0.0.1:8080"),
     ("GATE_LOG", "info"),
     ("GATE_LOG_FORMAT", "text"),
+    ("GATE_CONSOLE", ""),
+    ("GATE_CONSOLE_TOKEN_FILE", ""),
     ("GATE_DECISION_KEY_FILE", ""),
 )
-LATER = {"GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW"}
+LATER = {"GATE_SHADOW"}
 RECORDS = tuple(module.TOPIC for module in (panic_button, withdrawal_request, withdrawal_decision, freeze_status))
 # A name in backticks is a path of ours when it starts in one of these folders or is one of these files.
 OUR_FOLDERS = ("streams/", "schemas/", "tests/", "deploy/", "examples/")
@@ -199,8 +203,10 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 
 def test_the_http_table_is_what_is_served() -> None:
     """Every path, and every check that /readyz lists."""
-    resources = endpoints(cast("Served", None)).router.resources()
-    served = [resource.canonical for resource in resources if isinstance(resource, PlainResource | DynamicResource)]
+    settings = Settings.from_environment({"GATE_CONSOLE": "1"})
+    resources = endpoints(Runtime(settings), settings).router.resources()
+    kinds = PlainResource | DynamicResource | PrefixedSubAppResource
+    served = [resource.canonical for resource in resources if isinstance(resource, kinds)]
     rows = table("path", "answers")
     assert [ticked(row[0])[0] for row in rows] == served
     assert ", ".join(CHECKS) in next(answers for path, answers in rows if "/readyz" in path)

@@ -69,6 +69,7 @@ def test_every_default_is_the_contracts() -> None:
     assert found.http == ("127.0.0.1", 8080)
     assert found.log == "info"
     assert found.log_format == "text"
+    assert (found.console, found.console_token_file) == (False, None)
 
 
 def test_every_setting_is_one_of_the_contract_and_says_what_it_means() -> None:
@@ -112,6 +113,8 @@ def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch)
         ("GATE_HTTP", "[::]:65535", "http", ("::", 65_535)),
         ("GATE_LOG", "WARNING", "log", "warning"),
         ("GATE_LOG_FORMAT", "JSON", "log_format", "json"),
+        ("GATE_CONSOLE", "1", "console", True),
+        ("GATE_CONSOLE", "0", "console", False),
     ],
 )
 def test_a_right_value_is_read(name: str, value: str, field: str, read: object) -> None:
@@ -138,8 +141,9 @@ def test_a_right_value_is_read(name: str, value: str, field: str, read: object) 
         ("GATE_HTTP", "127.0.0.1:\u0668\u0660\u0668\u0660"),
         *[("GATE_LOG", value) for value in ("loud", "trace", "info ", "20", "critical")],
         *[("GATE_LOG_FORMAT", value) for value in ("xml", "json ", "1")],
-        *[(name, "/no/such/file") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY")],
-        *[(name, "/") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY")],
+        *[("GATE_CONSOLE", value) for value in ("on", "true", "2", "yes", " 1")],
+        *[(name, "/no/such/file") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY", "GATE_CONSOLE_TOKEN_FILE")],
+        *[(name, "/") for name in ("GATE_KAFKA_OPTIONS", "GATE_POLICY", "GATE_CONSOLE_TOKEN_FILE")],
     ],
 )
 def test_a_wrong_value_is_one_line(name: str, value: str) -> None:
@@ -345,10 +349,50 @@ def test_settings_can_not_be_changed() -> None:
         Settings.from_environment({}).approval_seconds = 3_600  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["GATE_CONSOLE", "GATE_CONSOLE_TOKEN_FILE", "GATE_SHADOW"])
+@pytest.mark.parametrize("name", ["GATE_SHADOW"])
 def test_a_setting_that_this_version_does_not_have_is_refused(name: str) -> None:
     """Ignored, it would enforce decisions that were meant for trial, or leave them unsigned; empty is not set."""
     assert Settings.from_environment({name: ""}) == Settings.from_environment({})
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment({name: "1"})
     assert str(refused.value) == f"{name} is '1'; allowed is nothing: this version does not have it"
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ("t" * 32, True),
+        ("  " + "aZ09._~+/-" * 4 + "==\n", True),
+        ("t" * 31, False),
+        ("", False),
+        (f"{'t' * 32}\n{'t' * 32}\n", False),
+        ("t" * 31 + "\u00fc", False),
+        (b"\xff" * 40, False),
+    ],
+    ids=["32", "all that is allowed", "31", "empty", "two lines", "not ASCII", "not UTF-8"],
+)
+def test_a_token_of_the_console_is_one_long_line_and_never_repeated(
+    tmp_path: Path, content: str | bytes, *, taken: bool
+) -> None:
+    """Short ones can be guessed; what is wrong is told without a character of it, and so is what is right."""
+    path = write(tmp_path, content)
+    if not taken:
+        assert "ttt" not in refusal("GATE_CONSOLE_TOKEN_FILE", path).replace(path, "")
+        return
+    found = Settings.from_environment({"GATE_CONSOLE_TOKEN_FILE": path})
+    assert found.console_token_file is not None
+    assert found.console_token_file.is_token(str(content).strip())
+    assert str(content).strip() not in repr(found)
+
+
+@pytest.mark.parametrize("http", ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080", "gate.example:8080", "128.0.0.1:1"])
+def test_a_console_off_loopback_without_a_token_is_refused(tmp_path: Path, http: str) -> None:
+    """Whoever reaches the port could see who is frozen; with a token, or on loopback, it may run."""
+    with pytest.raises(SettingsError, match="GATE_CONSOLE_TOKEN_FILE is ''; allowed is the path") as refused:
+        Settings.from_environment({"GATE_CONSOLE": "1", "GATE_HTTP": http})
+    assert "\n" not in str(refused.value)
+    token = write(tmp_path, "t" * 32)
+    assert Settings.from_environment({"GATE_CONSOLE": "1", "GATE_HTTP": http, "GATE_CONSOLE_TOKEN_FILE": token}).console
+    assert Settings.from_environment({"GATE_HTTP": http}).http[1] in {1, 8080}
+    for loopback in ("127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "localhost:8080"):
+        assert Settings.from_environment({"GATE_CONSOLE": "1", "GATE_HTTP": loopback}).console

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
-from schemas import dead_letter, withdrawal_decision, withdrawal_request
+from schemas import dead_letter, panic_button, withdrawal_decision, withdrawal_request
 from schemas.wire import Fault, FaultReason
+from schemas.withdrawal_decision import bytes_with_request, bytes_without_request
 from schemas.withdrawal_request import parse_request
 from streams.inspect.audit.findings import Kind, Unjudged, place
 from streams.inspect.audit.ledger import PLACE
@@ -36,8 +37,6 @@ _REQUEST = b"r"
 _DUPLICATE = b"u"
 _HEAD = struct.Struct(">BBBqqH")
 _TIME = struct.Struct(">q")
-# A decision's own fields and headers beside the request that it repeats, as the README says under "Records".
-DECISION_BYTES = 4 * 1_024
 # Which outcomes of a request were seen, as bits; plain numbers, for a flag of enum takes a microsecond to ask.
 DECISION, LETTER, DUPLICATE_LETTER = 1, 2, 4
 # The time of a request that carries none of the brokers'.
@@ -95,7 +94,10 @@ class Requests:
         self._ledger = ledger
         self._letters = letters
         self._findings = findings
-        self._max_bytes = topics[withdrawal_decision.TOPIC].max_message_bytes - DECISION_BYTES
+        self._max_bytes = topics[withdrawal_decision.TOPIC].max_message_bytes
+        self._panic_partitions = len(topics[panic_button.TOPIC].ends)
+        # Up to here nothing has to be reckoned.
+        self._fitting_bytes = self._max_bytes - bytes_without_request(self._panic_partitions)
 
     def read(self, span: Span) -> None:
         """Keep what must become of each."""
@@ -117,8 +119,9 @@ class Requests:
             must, reason = Must.DEAD_LETTER_ONLY, parsed.reason
         else:
             withdrawal_id, account_id, wrong, embeddable = parsed
-            if len(value or b"") > self._max_bytes:
-                embeddable = False
+            if value is not None and len(value) > self._fitting_bytes:
+                bound = bytes_with_request(withdrawal_id, account_id, value, self._panic_partitions)
+                embeddable = embeddable and bound <= self._max_bytes
             must = Must.DECIDED
             if wrong is not None or not embeddable:
                 must, reason = Must.REJECTED_AS_INVALID, FaultReason.INVALID_REQUEST
