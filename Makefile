@@ -18,6 +18,7 @@ make up        run broker and worker until Ctrl-C, to press and request by hand
 make test      lint, types and tests
 make bench     benchmarks; ARGS="..." is passed on
 make chaos     random runs under faults on three brokers; ARGS="..." is passed on
+make rehearse  the runbook's changes on three brokers under traffic; ARGS="NAME ..." chooses
 make lint      lint and types only
 make format    rewrite the code in the project's format
 make lock      resolve the requirements anew
@@ -26,7 +27,7 @@ make check-supply-chain
 make clean     remove what install, tests and builds made
 endef
 
-.PHONY: help install demo up test tools bench chaos lint format lock check-supply-chain clean
+.PHONY: help install demo up test tools bench chaos rehearse lint format lock check-supply-chain clean
 
 help:
 	$(info $(HELP))
@@ -74,6 +75,9 @@ bench: install
 
 chaos: install
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+rehearse: install
+	@$(BIN)/python -m tests.rehearsals $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ HOST = "127.0.0.1"
 
 # slf4j-simple writes warnings and errors to stderr, which goes to kafka.log. Kafka 4.3 is built against slf4j 1.7.
 COORDINATES = (
-    f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile",
+    "org.apache.kafka:kafka_2.13:jar:{version}:compile",
     "org.slf4j:slf4j-simple:jar:1.7.36:compile",
 )
 
@@ -116,21 +116,21 @@ class PortInUseError(DevBrokerError):
 # Kafka's jars
 
 
-def kafka_classpath() -> str:
+def kafka_classpath(version: str = KAFKA_VERSION) -> str:
     """Return the Java class path of Kafka, fetching its jars (about 45 MB) the first time on a machine.
 
     The jars lie under `$XDG_CACHE_HOME` (or `~/.cache`). An interrupted fetch is thrown away by the next one, and two
     processes that fetch at the same time do it one after the other. Raises DevBrokerError.
     """
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache_home) / "withdrawal-gate" / f"kafka-{KAFKA_VERSION}"
+    folder = Path(cache_home) / "withdrawal-gate" / f"kafka-{version}"
     jars = folder / "jars.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / "lock"):
             # Written last, so its presence says that every jar is there and whole.
             if not _listed_jars(jars):
-                paths = _fetch_with_progress(folder / "repository")
+                paths = _fetch_with_progress(folder / "repository", version)
                 _write_whole(jars, json.dumps([str(path.relative_to(folder)) for path in paths]))
             return os.pathsep.join(str(folder / name) for name in _listed_jars(jars))
     except OSError as error:
@@ -158,14 +158,14 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_with_progress(repository: Path) -> list[Path]:
+def _fetch_with_progress(repository: Path, version: str) -> list[Path]:
     """Fetch the jars into an empty folder, saying every two seconds how far it is."""
     # jgo takes a half-written file of an earlier, interrupted fetch for a whole one.
     shutil.rmtree(repository, ignore_errors=True)
-    _say(f"fetching Apache Kafka {KAFKA_VERSION} (about 45 MB); this happens once on a machine")
+    _say(f"fetching Apache Kafka {version} (about 45 MB); this happens once on a machine")
     started = time.monotonic()
     interrupted = threading.Event()
-    fetch = _in_background(lambda: _fetch(repository, interrupted))
+    fetch = _in_background(lambda: _fetch(repository, version, interrupted))
     try:
         while not _done(fetch, PROGRESS_SECONDS):
             _say(f"{_megabytes(repository):.0f} MB after {time.monotonic() - started:.0f} s")
@@ -196,7 +196,7 @@ def _in_background(work: Callable[[], list[Path]]) -> Future[list[Path]]:
     return future
 
 
-def _fetch(repository: Path, interrupted: threading.Event) -> list[Path]:
+def _fetch(repository: Path, version: str, interrupted: threading.Event) -> list[Path]:
     """Resolve Kafka's dependencies and download the jars; after an interruption no further jar is begun.
 
     jgo.build would do the same, but it keeps a folder that an interruption left half filled, and downloads a whole
@@ -205,7 +205,8 @@ def _fetch(repository: Path, interrupted: threading.Event) -> list[Path]:
     from jgo.maven import MavenContext  # noqa: PLC0415  optional dependency, only for development
 
     context = MavenContext(repo_cache=repository)
-    asked = [context.create_dependency(coordinate) for coordinate in COORDINATES]
+    coordinates = [coordinate.format(version=version) for coordinate in COORDINATES]
+    asked = [context.create_dependency(coordinate) for coordinate in coordinates]
     inputs, transitive = context.resolver.resolve(asked)
     artifacts = [each.artifact for each in (*inputs, *transitive) if each.scope in {"compile", "runtime"}]
 
@@ -251,6 +252,7 @@ class DevBroker:
         """Name the directory (made when missing) and the port (0: any free one, chosen at the first start)."""
         self.data_dir = data_dir.absolute()
         self.port = port
+        self.version = KAFKA_VERSION  # of the next start
         self.log_file = self.data_dir / "kafka.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -282,7 +284,7 @@ class DevBroker:
         if self._process is not None:
             message = f"The development broker is already running with process id {self._process.pid}."
             raise DevBrokerError(message)
-        classpath = kafka_classpath()
+        classpath = kafka_classpath(self.version)
         deadline = time.monotonic() + timeout_seconds
         try:
             self._launch(classpath, timeout_seconds)

@@ -40,6 +40,15 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_
         pause.wait(0.05)
 
 
+def end_with_everything_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: what its `with` statements started ends, too."""
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def free_port() -> int:
     """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:

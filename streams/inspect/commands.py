@@ -38,24 +38,26 @@ def status(settings: Settings, account: str) -> None:
 
 
 @click.command()
+@click.option("--since", metavar="TIME", help="First what was appended at or after this time (RFC 3339).")
 @guarded
-def watch(settings: Settings) -> None:
+def watch(settings: Settings, since: str | None) -> None:
     """Show decisions, freeze statuses and dead letters as they come, from now on, until Ctrl-C.
 
     On a terminal a line each; piped, a JSON line each with the field `topic` first. Committed records only, as the
     withdrawal engine sees them. Of a dead letter only reason, detail and source are shown, nothing of the record.
 
     \b
-    Example:     withdrawal-gate watch | grep account_frozen
+    Examples:    withdrawal-gate watch | grep account_frozen
+                 withdrawal-gate watch --since 2026-11-22T03:00:00Z | grep dead-letter
     Exit codes:  0 ended by Ctrl-C or because nobody reads the pipe
-                 2 wrong setting
+                 2 wrong argument or setting
                  3 Kafka not reachable
                  4 no such topic
     """
     from streams.inspect.look import watch as look_watch
 
     try:
-        look_watch(settings)
+        look_watch(settings, since)
     except BrokenPipeError:
         forget_stdout()
 

@@ -18,7 +18,15 @@ from schemas.panic_button import parse_press
 from schemas.wire import ACCOUNT_ID_MAX_CHARACTERS, Fault, parse_object, rfc3339
 from streams.broker_clock import BrokerClock
 from streams.errors import EXIT_FINE, EXIT_NO, SettingsError
-from streams.inspect.retained import COMMAND_REACH_SECONDS, POLL_SECONDS, is_record, require_topics, retained
+from streams.inspect.retained import (
+    COMMAND_REACH_SECONDS,
+    POLL_SECONDS,
+    is_record,
+    require_topics,
+    retained,
+    span_between,
+    within,
+)
 from streams.kafka import ask, end_offsets, reach, reader
 from streams.output import emit, harmless
 from streams.rule import Freeze, fold, freeze_of_press, is_frozen
@@ -104,18 +112,24 @@ def _describe(account_id: str, freeze: Freeze | None) -> dict[str, Any]:
 # watch
 
 
-def watch(settings: Settings) -> None:
-    """Print decisions, statuses and dead letters as they come, until Ctrl-C or until nobody reads the pipe."""
+def watch(settings: Settings, since: str | None = None) -> None:
+    """Print decisions, statuses and dead letters as they come, until Ctrl-C or until nobody reads the pipe.
+
+    With `since` (RFC 3339) those appended from then on come first, each topic's partition in order.
+    """
+    span = span_between(since, None)
     client = reach(settings, COMMAND_REACH_SECONDS)
     prefix = settings.topic("")
     partitions = require_topics(client, [settings.topic(topic) for topic in WATCHED])
     places = []
     for topic, count in partitions.items():
-        ends = _ends(client, topic, count)
-        places += [TopicPartition(topic, partition, end) for partition, end in ends.items()]
+        first = ends = _ends(client, topic, count)
+        if since is not None:
+            first, _ = within(settings, topic, span, ends, ends)
+        places += [TopicPartition(topic, partition, offset) for partition, offset in first.items()]
     show = _show_line if sys.stdout.isatty() else emit
     if sys.stderr.isatty():
-        sys.stderr.write(f"watching {', '.join(partitions)} from now on; Ctrl-C ends\n")
+        sys.stderr.write(f"watching {', '.join(partitions)} from {since or 'now'} on; Ctrl-C ends\n")
     consumer = reader(settings, f"{settings.group}-watch")
     closed = select.poll()
     closed.register(sys.stdout, 0)  # reports nothing but that the other end has gone

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -228,6 +229,21 @@ def test_watch_piped_prints_json_lines_until_ctrl_c(gate: Deployment) -> None:
     assert list(buried) == ["topic", "reason", "detail", "source", "at"]
     assert (buried["topic"], buried["reason"]) == ("dead-letter", "no_withdrawal_id")
     assert "secret" not in watch.said
+
+
+def test_watch_since_shows_first_what_came_before_it(gate: Deployment) -> None:
+    """Whoever is woken by an alert reads the dead letter that woke them; what is no time is refused in one line."""
+    with gate.publisher() as client:
+        since = rfc3339(time.time_ns() // 1_000_000)
+        partition, offset = client.raw("withdrawal-request", b"key", b"not json")
+    source = f"withdrawal-request:{partition}:{offset}"
+    wait_for(lambda: any(source in str(letter.headers()) for letter in gate.read("dead-letter")), "the dead letter")
+    with closing(Running(gate, *GATE, "watch", "--since", since)) as watch:
+        wait_for(lambda: source in watch.said, "watch to show the dead letter from before")
+        assert watch.end(signal.SIGINT) == (0, "")
+    refused = gate.command("watch", "--since", "yesterday")
+    assert refused.returncode == 2
+    assert refused.stderr == "--since is 'yesterday'; allowed is an RFC 3339 time, for example 2026-11-22T09:00:00Z\n"
 
 
 @pytest.mark.parametrize("goes_on", [True, False])

@@ -57,7 +57,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         """Start all three; none of them answers before a second one runs."""
-        kafka_classpath()
+        kafka_classpath(self.brokers[0].version)
         with ThreadPoolExecutor(BROKERS) as together:
             try:
                 list(together.map(Broker.start, self.brokers))
