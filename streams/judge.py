@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PressSent:
-    """A press as its publisher saw it; times in seconds, monotonic; -1 until it was acknowledged."""
+    """A press as its publisher saw it; times in seconds, monotonic; -1 until it was acknowledged.
+
+    Partition and offset stay -1 when the acknowledgement does not say where the record lies.
+    """
 
     account_id: str
     acknowledged_at: float = -1.0
@@ -37,13 +40,13 @@ class PressSent:
         """Take the delivery report."""
         if error is None:
             self.acknowledged_at = time.monotonic()
-            self.partition, self.offset = message.partition() or 0, message.offset() or 0
+            self.partition, self.offset = _place(message)
             self.append_ms = message.timestamp()[1]
 
 
 @dataclass(slots=True)
 class RequestSent:
-    """A request as its publisher saw it."""
+    """A request as its publisher saw it; -1 what it was not told."""
 
     withdrawal_id: str
     account_id: str
@@ -58,7 +61,7 @@ class RequestSent:
         if error is not None:
             self.failed = error.str()
             return
-        self.partition, self.offset = message.partition() or 0, message.offset() or 0
+        self.partition, self.offset = _place(message)
         self.append_ms = message.timestamp()[1]
 
 
@@ -74,7 +77,7 @@ class PressRecord:
     @classmethod
     def of(cls, message: Message) -> PressRecord | None:
         """Read a record of `panic-button`; None when no account can be told."""
-        partition, offset = message.partition() or 0, message.offset() or 0
+        partition, offset = _place(message)
         press = parse_press(message.key(), message.value(), partition, offset)
         return cls(press, partition, offset, message.timestamp()[1]) if isinstance(press, Press) else None
 
@@ -186,16 +189,21 @@ def _stopped_after_acknowledged_press(
 ) -> Iterator[str]:
     """G1: no approval where the press was acknowledged before the request's sending began."""
     records = {(record.partition, record.offset): record for record in history.press_records}
+    of_account: defaultdict[str, list[PressRecord]] = defaultdict(list)
+    for record in history.press_records:
+        of_account[record.press.account_id].append(record)
     promised: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for sent in history.presses:
         if sent.acknowledged_at < 0:
             continue
-        record = records.get((sent.partition, sent.offset))
-        if record is None:
+        # Whose place was not told is one of the account's presses: promised is at least the least of them.
+        found = records.get((sent.partition, sent.offset))
+        candidates = of_account[sent.account_id] if sent.offset < 0 else [found] if found else []
+        if not candidates:
             yield f"lost: the acknowledged press {sent.partition}:{sent.offset} is not in the topic"
             continue
-        freeze = freeze_of_press(history.policy, "", record.press.asked_seconds, record.append_ms)
-        promised[sent.account_id].append((sent.acknowledged_at, freeze.frozen_until_ms))
+        until_ms = min(_frozen_until_ms(history, record) for record in candidates)
+        promised[sent.account_id].append((sent.acknowledged_at, until_ms))
     for request in history.requests:
         for outcome in by_place.get((request.partition, request.offset), []):
             if outcome.decision is None or outcome.decision["decision"] != "approved":
@@ -219,7 +227,7 @@ def _as_the_rule_says(history: History, by_place: dict[tuple[int, int], list[Out
                 continue
             view = _freeze_view(decision["freeze_view"])
             seen = [
-                freeze_of_press(history.policy, "", record.press.asked_seconds, record.append_ms).frozen_until_ms
+                _frozen_until_ms(history, record)
                 for record in presses[request.account_id]
                 if record.offset < view.get(record.partition, 0)
             ]
@@ -229,6 +237,16 @@ def _as_the_rule_says(history: History, by_place: dict[tuple[int, int], list[Out
                     f"rule: request {request.partition}:{request.offset} was {decision['decision']}, "
                     f"but its freeze_view says {'frozen' if frozen else 'not frozen'}"
                 )
+
+
+def _place(message: Message) -> tuple[int, int]:
+    """Return partition and offset; -1 for one that is not known, which 0 is not."""
+    partition, offset = message.partition(), message.offset()
+    return -1 if partition is None else partition, -1 if offset is None else offset
+
+
+def _frozen_until_ms(history: History, record: PressRecord) -> int:
+    return freeze_of_press(history.policy, "", record.press.asked_seconds, record.append_ms).frozen_until_ms
 
 
 def _freeze_view(text: str) -> dict[int, int]:

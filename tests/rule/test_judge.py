@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Message
 
 from schemas.panic_button import Press
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent, judge
@@ -106,3 +107,27 @@ def test_an_approval_before_the_press_was_acknowledged_breaks_nothing() -> None:
     history.presses[0].acknowledged_at = 3.0
     history.outcomes[0] = decision(0, "approved", "w-0", view="0:0")
     assert judge(history).findings == []
+
+
+def test_a_press_whose_place_was_not_told_promises_as_much_as_any_other() -> None:
+    """An unknown offset is not 0: what lies there is another account's, and an approval after it breaks G1."""
+    history = good()
+    history.press_records.insert(0, PressRecord(Press("other", "p-1", None), 0, 0, PRESSED_MS))
+    history.press_records[1] = replace(history.press_records[1], offset=1)
+    history.presses[0].offset = -1
+    history.outcomes[0] = decision(0, "rejected", "w-0", view="0:2")
+    assert judge(history).findings == []
+    history.outcomes[0] = decision(0, "approved", "w-0", view="0:0")
+    assert judge(history).kinds() == {"G1"}
+    del history.press_records[1]
+    assert judge(history).kinds() == {"lost"}
+
+
+def test_an_acknowledgement_without_an_offset_does_not_pass_for_offset_0() -> None:
+    """A batch is sent twice, because its first answer was lost: the client is not told where the records lie."""
+    untold = Message("withdrawal-request", 3)
+    request, press = RequestSent("w-0", "free", 1.0), PressSent("pressed")
+    request.acknowledged(None, untold)
+    press.acknowledged(None, untold)
+    assert (request.partition, request.offset) == (press.partition, press.offset) == (3, -1)
+    assert press.acknowledged_at > 0
