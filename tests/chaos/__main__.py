@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
+import signal
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from tests.arguments import between
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import FAULTS
+from tests.chaos.results import table
 from tests.chaos.run import Plan, run
 
 
@@ -40,13 +39,14 @@ def main() -> None:
     """Run and judge."""
     asked = arguments()
     if asked.table is not None:
-        table(asked.table)
+        print(table(asked.table))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C does: workers are ended, disks given back
     seed = random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed
     found = 0
     with tempfile.TemporaryDirectory(prefix="gate-chaos-") as temporary:
         folder = asked.keep or Path(temporary)
-        with Cluster(folder / "kafka") as cluster:
+        with Cluster(folder / "kafka", asked.workers + 1) as cluster:
             for each in range(seed, seed + asked.runs):
                 plan = Plan(
                     each,
@@ -63,25 +63,6 @@ def main() -> None:
                         file.write(result.line() + "\n")
                 print(result.line(), flush=True)
     sys.exit(1 if found else 0)
-
-
-def table(results: Path) -> None:
-    """Print a results file as a Markdown table, one row for each worker module."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for line in results.read_text("utf-8").splitlines():
-        one = json.loads(line)
-        rows.setdefault(one["module"], []).append(one)
-    print("| worker | runs | seconds | requests | faults | runs with findings |\n|---|---|---|---|---|---|")
-    for module, runs in rows.items():
-        faults: Counter[str] = Counter()
-        seconds = requests = found = 0
-        for one in runs:
-            faults.update(one["faults"])
-            seconds += one["seconds"]
-            requests += one["counts"].get("requests", 0)
-            found += bool(one["findings"])
-        struck = ", ".join(f"{name} {count}" for name, count in sorted(faults.items()))
-        print(f"| `{module}` | {len(runs)} | {seconds:.0f} | {requests:,} | {struck} | {found} |")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 """The faults, each with what it does and how it ends; what is struck at the same time is a matter of chance.
 
-A fault holds one worker or the brokers from its beginning to its end, so that at most one broker of three is away:
-two would stop everything, and prove nothing but that.
+A fault holds one worker, the links of one worker, or the brokers from its beginning to its end, so that at most one
+broker of three is away: two would stop everything, and prove nothing but that.
 """
 
 from __future__ import annotations
 
-import shutil
 import signal
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ElectionType, KafkaException
 
+from streams.errors import FolderFault
+from tests.chaos.proxy import Mode
 from tests.chaos.traffic import transactional
 from tests.processes import wait_for
 
@@ -20,11 +22,10 @@ if TYPE_CHECKING:
     import random
     import threading
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.chaos.cluster import Broker, Cluster
+    from tests.chaos.place import Place
     from tests.deployment import Deployment
-    from tests.processes import Worker
 
 # The worker's session and transactions end after 10 s (streams/kafka.py), a broker's session after 3 s.
 SHORT_PAUSE_SECONDS = (0.5, 5.0)
@@ -33,43 +34,17 @@ BROKER_SHORT_PAUSE_SECONDS = (0.5, 2.0)
 BROKER_LONG_PAUSE_SECONDS = (4.0, 8.0)
 AWAY_SECONDS = (0.2, 4.0)
 OPEN_SECONDS = (1.0, 6.0)
-EXIT_RESET = 4
-
-
-@dataclass
-class Place:
-    """Where a worker runs: a data folder that outlives the process."""
-
-    gate: Deployment
-    folder: str
-    module: str
-    worker: Worker | None = None
-
-    def start(self) -> None:
-        """Start a worker on that folder."""
-        self.worker = self.gate.worker(self.folder, self.module)
-
-    def running(self) -> Worker:
-        """Return the worker; one that has ended by itself is started again, as a supervisor would."""
-        if self.worker is None or self.worker.process.poll() is not None:
-            if self.worker is not None and self.worker.process.returncode == EXIT_RESET:
-                self.forget()
-            self.start()
-        assert self.worker is not None
-        return self.worker
-
-    def kill(self) -> None:
-        """Kill -9."""
-        self.running().kill()
-
-    def forget(self) -> None:
-        """Delete the data folder."""
-        shutil.rmtree(self.data)
-
-    @property
-    def data(self) -> Path:
-        """The worker's data folder."""
-        return self.gate.folder / self.folder / "data"
+CUT_SECONDS = (0.2, 8.0)
+SLOW_SECONDS = (2.0, 10.0)
+# Up to beyond a worker's session; librdkafka itself waits 60 s for an answer.
+HALF_OPEN_SECONDS = (2.0, 20.0)
+ELSEWHERE_SECONDS = (3.0, 10.0)
+CLOCK_SECONDS = (2.0, 8.0)
+CLOCK_OFF_SECONDS = 12 * 3600
+# Presses come several times a second, so a full disk is met at once.
+FULL_SECONDS = 15.0
+WORKING_SECONDS = 15.0
+INSYNC_SECONDS = 180.0
 
 
 @dataclass
@@ -81,7 +56,6 @@ class Scene:
     stop: threading.Event
     chance: random.Random
     place: Place | None = None
-    seen: list[str] = field(default_factory=list)
 
     def wait(self, bounds: tuple[float, float]) -> None:
         """Let the fault last; at the end of the run it is over at once."""
@@ -107,11 +81,15 @@ def kill_worker(scene: Scene) -> None:
 
 def restart_worker(scene: Scene) -> None:
     """SIGTERM, then a new start on the same folder."""
-    status = scene.struck.running().stop()
-    if status not in {0, -signal.SIGTERM}:  # just started, it does not listen to signals yet
-        scene.seen.append(f"a worker ended with exit code {status} after SIGTERM")
+    _end(scene)
     scene.wait(AWAY_SECONDS)
     scene.struck.start()
+
+
+def _end(scene: Scene) -> None:
+    status = scene.struck.running().stop()
+    if status not in {0, -signal.SIGTERM}:  # just started, it does not listen to signals yet
+        scene.struck.note_end(status)
 
 
 def pause_worker(scene: Scene) -> None:
@@ -134,8 +112,7 @@ def _pause(scene: Scene, bounds: tuple[float, float]) -> None:
 def delete_folder(scene: Scene) -> None:
     """Kill -9, the data folder deleted, a new start."""
     scene.struck.kill()
-    if scene.struck.data.exists():
-        scene.struck.forget()
+    scene.struck.forget()
     scene.struck.start()
 
 
@@ -147,7 +124,81 @@ def damage_folder(scene: Scene) -> None:
         struck = scene.chance.choice(files)
         with struck.open("r+b") as file:
             file.truncate(struck.stat().st_size // 2)
+        scene.struck.damaged = True
     scene.struck.start()
+
+
+def cut_link(scene: Scene) -> None:
+    """Reset the connections between a worker and a broker, and those that are tried for a while."""
+    _link(scene, Mode.CUT, CUT_SECONDS)
+
+
+def slow_link(scene: Scene) -> None:
+    """Let what a worker and a broker say to each other take 0.3 s each way."""
+    _link(scene, Mode.SLOW, SLOW_SECONDS)
+
+
+def mute_link(scene: Scene) -> None:
+    """Let a broker hear a worker but lose its answers, for a while; then the connections are reset."""
+    _link(scene, Mode.MUTE, HALF_OPEN_SECONDS)
+
+
+def dead_link(scene: Scene) -> None:
+    """Lose what a worker and a broker say to each other, and tell neither; then the connections are reset."""
+    _link(scene, Mode.DEAD, HALF_OPEN_SECONDS)
+
+
+def _link(scene: Scene, mode: Mode, bounds: tuple[float, float]) -> None:
+    link = scene.struck.number, scene.cluster.brokers.index(scene.broker())
+    scene.cluster.links.change(*link, mode)
+    scene.wait(bounds)
+    scene.cluster.links.change(*link, Mode.OPEN)
+
+
+def fill_disk(scene: Scene) -> None:
+    """Fill the disk under the data folder until the worker has ended, with exit code 4; the folder is kept."""
+    place = scene.struck
+    worker = place.running()
+    assert place.disk is not None
+    place.disk.fill()
+    full_until = time.monotonic() + FULL_SECONDS
+    while worker.process.poll() is None and time.monotonic() < full_until and not scene.stop.wait(0.1):
+        pass
+    place.disk.free()
+    status = worker.process.poll()
+    if status is None:
+        return
+    if status == FolderFault.exit_code and "no space left" in place.last_lines():
+        place.ends["4 (disk full)"] += 1
+    else:
+        place.note_end(status)
+    place.start()
+
+
+def move_clock(scene: Scene) -> None:
+    """Move a worker's wall clock by up to twelve hours for a while; half of the time it starts with that."""
+    place = scene.struck
+    place.running()
+    place.move_clock(scene.chance.randint(-CLOCK_OFF_SECONDS, CLOCK_OFF_SECONDS))
+    if scene.chance.random() < 0.5:
+        place.kill()
+        place.start()
+    scene.wait(CLOCK_SECONDS)
+    place.move_clock(0)
+
+
+def remove_worker(scene: Scene) -> None:
+    """SIGTERM, and away for long enough that others work on its partitions; then it comes back."""
+    _end(scene)
+    scene.wait(ELSEWHERE_SECONDS)
+    scene.struck.start()
+
+
+def add_worker(scene: Scene) -> None:
+    """One worker more than the run began with, for a while."""
+    scene.struck.start()
+    scene.wait(ELSEWHERE_SECONDS)
+    _end(scene)
 
 
 def kill_broker(scene: Scene) -> None:
@@ -184,10 +235,7 @@ def _pause_broker(scene: Scene, bounds: tuple[float, float]) -> None:
 
 def move_leaders(scene: Scene) -> None:
     """Every partition goes back to the leader it was made with."""
-    try:
-        scene.gate.admin.elect_leaders(ElectionType.PREFERRED).result()
-    except KafkaException as exception:
-        scene.seen.append(f"leaders were not moved: {exception}")
+    scene.gate.admin.elect_leaders(ElectionType.PREFERRED).result()
 
 
 def open_transaction(scene: Scene) -> None:
@@ -202,10 +250,22 @@ def open_transaction(scene: Scene) -> None:
 ON_WORKERS: dict[str, Callable[[Scene], None]] = {
     "kill-worker": kill_worker,
     "restart-worker": restart_worker,
+    "remove-worker": remove_worker,
     "pause-worker": pause_worker,
     "pause-worker-long": pause_worker_long,
     "delete-folder": delete_folder,
     "damage-folder": damage_folder,
+    "fill-disk": fill_disk,
+    "move-clock": move_clock,
+}
+ON_LINKS: dict[str, Callable[[Scene], None]] = {
+    "cut-link": cut_link,
+    "slow-link": slow_link,
+    "mute-link": mute_link,
+    "dead-link": dead_link,
+}
+ON_SPARE: dict[str, Callable[[Scene], None]] = {
+    "add-worker": add_worker,
 }
 ON_BROKERS: dict[str, Callable[[Scene], None]] = {
     "kill-broker": kill_broker,
@@ -217,18 +277,29 @@ ON_BROKERS: dict[str, Callable[[Scene], None]] = {
 ON_TOPICS: dict[str, Callable[[Scene], None]] = {
     "open-transaction": open_transaction,
 }
-FAULTS = ON_WORKERS | ON_BROKERS | ON_TOPICS
+FAULTS = ON_WORKERS | ON_LINKS | ON_SPARE | ON_BROKERS | ON_TOPICS
+# While one of these lasts, a worker may get no answer from Kafka: it ends with 3, and a supervisor starts it again.
+CUT_OFF = {*ON_BROKERS, *ON_LINKS, "pause-worker-long"}
+
+
+def until_working(scene: Scene) -> None:
+    """Half of the time, wait a while until the worker decides: one that has just begun has nothing in hand to lose."""
+    if scene.chance.random() < 0.5:
+        return
+    until = time.monotonic() + WORKING_SECONDS
+    while time.monotonic() < until and not scene.stop.wait(0.2) and scene.struck.running().get("/readyz")[0] != 200:
+        pass
 
 
 def until_insync(scene: Scene) -> None:
-    """Wait until all three brokers hold every partition: the next fault may take any one of them."""
+    """Wait until all three brokers hold every partition, as the next fault may take any; or until the end."""
 
     def insync() -> bool:
-        topics = scene.gate.admin.list_topics(timeout=5).topics.values()
-        return all(
-            len(partition.isrs) == len(partition.replicas)
-            for topic in topics
-            for partition in topic.partitions.values()
-        )
+        try:
+            topics = scene.gate.admin.list_topics(timeout=5).topics.values()
+        except KafkaException:
+            return False
+        partitions = [partition for topic in topics for partition in topic.partitions.values()]
+        return all(len(partition.isrs) == len(partition.replicas) for partition in partitions)
 
-    wait_for(insync, "every replica to be in sync")
+    wait_for(lambda: scene.stop.is_set() or insync(), "every replica to be in sync", INSYNC_SECONDS)

@@ -1,7 +1,7 @@
-"""Puts right where records lie whose acknowledgement did not say so.
+"""Finds the place of requests whose acknowledgement did not say where they lie.
 
 A batch that is sent again although the broker has it already (its answer was lost with the connection) is acknowledged
-without an offset, and the history then holds 0. Each record that is not at its place is looked for by its id.
+without an offset. A request like that is looked for by its id; the judge needs no place of a press.
 """
 
 from __future__ import annotations
@@ -16,27 +16,19 @@ if TYPE_CHECKING:
 
 
 def put_right(gate: Deployment) -> int:
-    """Return how many acknowledgements named no place; such a press promises nothing that could be judged."""
-    ids: dict[tuple[int, int], str] = {}
+    """Give each request without an offset the one of its record; return how many acknowledgements named none."""
+    lost = [one for one in gate.history.requests if one.offset < 0]
+    presses = sum(one.offset < 0 <= one.acknowledged_at for one in gate.history.presses)
+    if not lost:
+        return presses
+    taken = {(one.partition, one.offset) for one in gate.history.requests}
+    free: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
     for message in gate.read("withdrawal-request"):
-        with suppress(ValueError, TypeError, LookupError):
-            ids[message.partition() or 0, message.offset() or 0] = json.loads(message.value() or b"")["withdrawal_id"]
-    lost = [one for one in gate.history.requests if ids.get((one.partition, one.offset)) != one.withdrawal_id]
-    away = {id(one) for one in lost}
-    taken = {(one.partition, one.offset) for one in gate.history.requests if id(one) not in away}
-    free: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-    for (partition, offset), name in ids.items():
-        if (partition, offset) not in taken:
-            free[partition, name].append(offset)
+        place = message.partition() or 0, message.offset() or 0
+        if place not in taken:
+            with suppress(ValueError, TypeError, LookupError):
+                free[json.loads(message.value() or b"")["withdrawal_id"]].append((*place, message.timestamp()[1]))
     for one in lost:
-        offsets = free[one.partition, one.withdrawal_id]
-        one.offset = offsets.pop(0) if offsets else -1  # without one, the judge finds no outcome
-    accounts = {(record.partition, record.offset): record.press.account_id for record in gate.history.press_records}
-    unplaced = [
-        press
-        for press in gate.history.presses
-        if press.offset == 0 and accounts.get((press.partition, 0)) != press.account_id
-    ]
-    for press in unplaced:
-        press.acknowledged_at = -1.0
-    return len(lost) + len(unplaced)
+        if free[one.withdrawal_id]:  # without a record, the judge finds no outcome
+            one.partition, one.offset, one.append_ms = free[one.withdrawal_id].pop(0)
+    return len(lost) + presses

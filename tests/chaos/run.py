@@ -8,12 +8,27 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaException
+
 from streams.judge import judge
-from tests.chaos.faults import FAULTS, ON_BROKERS, ON_TOPICS, ON_WORKERS, Place, Scene, until_insync
+from tests.chaos.faults import (
+    CUT_OFF,
+    FAULTS,
+    ON_BROKERS,
+    ON_LINKS,
+    ON_SPARE,
+    ON_TOPICS,
+    ON_WORKERS,
+    Scene,
+    until_insync,
+    until_working,
+)
+from tests.chaos.place import Disk, Place, no_disk
 from tests.chaos.places import put_right
 from tests.chaos.traffic import Traffic, Transactions
 from tests.deployment import Deployment
@@ -61,6 +76,8 @@ class Result:
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    # Workers that ended by themselves, by exit code.
+    ends: Counter[str] = field(default_factory=Counter)
     held_back: int = 0
     unplaced: int = 0
 
@@ -72,16 +89,25 @@ class Result:
 def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
     """Run it; the logs of the workers stay in the folder."""
     say(f"repeat with: {plan.command()}")
+    if "fill-disk" in plan.faults and (reason := no_disk(folder / "disk")) is not None:
+        say(f"left out: fill-disk, as this machine can't mount a disk to fill ({reason})")
+        plan = replace(plan, faults=tuple(name for name in plan.faults if name != "fill-disk"))
     began = time.monotonic()
     result = Result(plan.seed, plan.module)
     gate = Deployment(cluster.bootstrap, f"chaos-{plan.seed}-{plan.module}-{time.time_ns()}", folder, PARTITIONS)
     made = gate.command("topics", "create", "--partitions", str(PARTITIONS), "--replication", "3")
     assert made.returncode == 0, made.stderr
-    places = [Place(gate, f"place-{number}", plan.module) for number in range(plan.workers)]
+    may_be_cut_off = bool(CUT_OFF & set(plan.faults))
+    *places, spare = (
+        Place(gate, cluster, number, plan.module, result.findings, result.ends, may_be_cut_off)
+        for number in range(plan.workers + 1)
+    )
     try:
         for place in places:
+            if "fill-disk" in plan.faults:
+                place.disk = Disk(place.data)
             place.running().wait_ready()
-        strike(plan, gate, cluster, places, result)
+        strike(plan, gate, cluster, places, spare, result)
         say("quiet: every request must get its outcome")
         settle(gate, places, result)
         verdict = judge(gate.history)
@@ -90,6 +116,8 @@ def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
         result.findings += audit(gate)
     finally:
         gate.stop()
+        for place in places:
+            place.close()
     logs = "\n".join(path.read_text("utf-8", "replace") for path in folder.rglob("worker-*.log"))
     result.held_back = logs.count("held back")
     result.seconds = round(time.monotonic() - began, 1)
@@ -99,12 +127,14 @@ def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
     return result
 
 
-def strike(plan: Plan, gate: Deployment, cluster: Cluster, places: list[Place], result: Result) -> None:
+def strike(  # noqa: PLR0913, PLR0917  (the whole stage)
+    plan: Plan, gate: Deployment, cluster: Cluster, places: list[Place], spare: Place, result: Result
+) -> None:
     """Publish and strike for the plan's seconds; every fault is undone at the end."""
     stop, broken = threading.Event(), list[str]()
 
     def scene(name: str, place: Place | None = None) -> Scene:
-        return Scene(gate, cluster, stop, random.Random(f"{plan.seed} {name}"), place, result.findings)
+        return Scene(gate, cluster, stop, random.Random(f"{plan.seed} {name}"), place)
 
     work: dict[str, Callable[[], None]] = {
         f"publisher {number}": Traffic(gate, number, random.Random(f"{plan.seed} publisher {number}"), stop).run
@@ -112,7 +142,8 @@ def strike(plan: Plan, gate: Deployment, cluster: Cluster, places: list[Place], 
     }
     work["transactions"] = Transactions(gate, random.Random(f"{plan.seed} transactions"), stop).run
     lanes = [(scene(place.folder, place), ON_WORKERS) for place in places]
-    lanes += [(scene("brokers"), ON_BROKERS), (scene("topics"), ON_TOPICS)]
+    lanes += [(scene(f"links of {place.folder}", place), ON_LINKS) for place in places]
+    lanes += [(scene("spare", spare), ON_SPARE), (scene("brokers"), ON_BROKERS), (scene("topics"), ON_TOPICS)]
     for number, (each, table) in enumerate(lanes):
         names = [name for name in plan.faults if name in table]
         if names:
@@ -142,8 +173,13 @@ def lane(scene: Scene, names: list[str], result: Result) -> None:
         name = scene.chance.choice(names)
         if name in ON_BROKERS:
             until_insync(scene)
-        FAULTS[name](scene)
-        result.faults[name] += 1
+        elif name in ON_WORKERS:
+            until_working(scene)
+        if scene.stop.is_set():
+            return
+        with suppress(KafkaException):  # brokers that do not answer are struck already
+            FAULTS[name](scene)
+            result.faults[name] += 1
 
 
 def settle(gate: Deployment, places: list[Place], result: Result) -> None:
@@ -153,13 +189,13 @@ def settle(gate: Deployment, places: list[Place], result: Result) -> None:
     def all_ready() -> bool:
         return all(place.running().get("/readyz")[0] == 200 for place in places)
 
+    result.unplaced = put_right(gate)
     try:
         wait_for(all_ready, "every worker to be ready", QUIET_SECONDS)
         gate.wait_decided(QUIET_SECONDS)
     except AssertionError as error:
         result.findings.append(f"quiet: {str(error).split('; the workers', 1)[0]}")
         gate.read_history()
-    result.unplaced = put_right(gate)
 
 
 def audit(gate: Deployment) -> list[str]:

@@ -221,12 +221,12 @@ class Stage:
         """End the traffic, wait for what is still undecided, let judge and audit read everything, and sum up."""
         self.calm()
         self.close()
+        put_right(self.gate)
         try:
             self.gate.wait_decided(SETTLE_SECONDS)
         except AssertionError as error:
             self.find(f"requests without outcome: {str(error).split('; the workers', 1)[0]}")
             self.gate.read_history()
-        put_right(self.gate)
         judged = judge(self.gate.history)
         for finding in (judged.findings + audit(self.gate))[:SHOWN_FINDINGS]:
             self.find(finding)

@@ -1,0 +1,135 @@
+"""The proxy between workers and brokers does what the faults say of it, on connections of our own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import defaultdict
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.links import Links
+from tests.chaos.proxy import HOST, Mode
+from tests.processes import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE_SECONDS = 20
+
+
+class Echo:
+    """A broker that says what it hears."""
+
+    def __init__(self) -> None:
+        """Listen."""
+        self.heard: defaultdict[int, bytes] = defaultdict(bytes)
+        self._server = socket.create_server((HOST, 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        number = 0
+        with suppress(OSError):  # closed
+            while True:
+                connection, _ = self._server.accept()
+                threading.Thread(target=self._echo, args=(number, connection), daemon=True).start()
+                number += 1
+
+    def _echo(self, number: int, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # reset
+            while heard := connection.recv(100):
+                self.heard[number] += heard
+                connection.sendall(heard)
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    """Return a broker."""
+    with closing(Echo()) as echo:
+        yield echo
+
+
+@pytest.fixture
+def links(echo: Echo) -> Iterator[Links]:
+    """Return the links of two places to it."""
+    with closing(Links([[echo.port, echo.port]])) as links:
+        yield links
+
+
+@pytest.fixture
+def connect(links: Links) -> Iterator[Callable[[int], socket.socket]]:
+    """Return what connects through a place's link."""
+    with ExitStack() as opened:
+
+        def connect(place: int) -> socket.socket:
+            port = links.ports[0][place]
+            return opened.enter_context(socket.create_connection((HOST, port), PATIENCE_SECONDS))
+
+        yield connect
+
+
+def say(connection: socket.socket, word: bytes) -> bytes:
+    """Say a word and return the answer; empty or an error when the connection is broken."""
+    connection.sendall(word)
+    return connection.recv(100)
+
+
+def broken(connection: socket.socket) -> bool:
+    """Say something and tell whether the connection was reset."""
+    try:
+        say(connection, b"anybody?")
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_what_is_said_comes_through_and_comes_late(links: Links, connect: Callable[[int], socket.socket]) -> None:
+    """An open link and a slow one lose nothing."""
+    connection = connect(0)
+    assert say(connection, b"one") == b"one"
+    links.change(0, 0, Mode.SLOW)
+    assert say(connection, b"two") == b"two"
+
+
+def test_a_cut_link_resets_old_and_new_connections_and_no_other_link(
+    links: Links, connect: Callable[[int], socket.socket]
+) -> None:
+    """Until it is open again."""
+    connection, other = connect(0), connect(1)
+    assert say(connection, b"one") == say(other, b"one") == b"one"
+    links.change(0, 0, Mode.CUT)
+    assert broken(connection)
+    assert broken(connect(0))
+    assert say(other, b"three") == b"three"
+    links.change(0, 0, Mode.OPEN)
+    assert say(connect(0), b"four") == b"four"
+
+
+@pytest.mark.parametrize("mode", [Mode.MUTE, Mode.DEAD])
+def test_half_open_loses_answers_or_all_and_breaks_the_connection_only_at_its_end(
+    links: Links, echo: Echo, connect: Callable[[int], socket.socket], mode: Mode
+) -> None:
+    """Who is mute was heard; who is dead was not; neither is told anything before the link is open again."""
+    connection = connect(0)
+    assert say(connection, b"one") == b"one"
+    links.change(0, 0, mode)
+    connection.sendall(b" two")
+    if mode is Mode.MUTE:
+        wait_for(lambda: echo.heard[0] == b"one two", "the broker to hear it")
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    connection.settimeout(PATIENCE_SECONDS)
+    links.change(0, 0, Mode.OPEN)
+    with pytest.raises(ConnectionResetError):
+        connection.recv(100)
+    assert echo.heard[0].startswith(b"one two") is (mode is Mode.MUTE)
+    assert say(connect(0), b"three") == b"three"
