@@ -98,6 +98,29 @@ def test_a_dead_gates_transaction_hides_outcomes_unless_who_takes_over_ends_it(
     assert judge(gate.history).kinds() == kinds
 
 
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [("tests.controls.dies_at_commit", set()), ("tests.controls.read_from_earliest", {"G4 twice"})],
+)
+def test_an_offset_that_a_dead_gate_holds_back_is_waited_for_and_not_taken_for_none(
+    deploy: Callable[..., Deployment], module: str, kinds: set[str]
+) -> None:
+    """Killed with its offset sent: a client library left to itself reads all that was decided before once more."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    first = gate.worker(module=module).wait_ready()
+    with gate.publisher() as client:
+        _ask(gate, client.request)
+        gate.wait_decided()
+        first.stop()
+        second = gate.worker(module=module, DIES="yes").wait_ready()
+        client.request("acc-after")
+        wait_for(lambda: second.process.poll() is not None, "the gate to die before its commit")
+        gate.worker(module=module).wait_ready()
+        gate.wait_decided()
+    assert judge(gate.history).kinds() == kinds
+
+
 def test_offsets_set_back_decide_again_where_the_outcomes_are_not_asked(deploy: Callable[..., Deployment]) -> None:
     """The group's offset is rewound while nobody runs: another outcome for each (acquittal: test_decided_once)."""
     gate = deploy(partitions=1)
