@@ -26,9 +26,13 @@ function countDown(timer) {
 }
 
 function addLocalTime(element) {
+  const moment = new Date(element.dateTime);
+  if (moment.getTimezoneOffset() === 0) {
+    return;
+  }
   const local = document.createElement("span");
   local.className = "local";
-  local.textContent = ` (${new Date(element.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })} here)`;
+  local.textContent = ` (${moment.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })} here)`;
   element.after(local);
 }
 

@@ -68,7 +68,7 @@ def sign_in_page(problem: str | None = None) -> str:
     )
 
 
-def look_up_page(answer: Iterable[str] = (), *, title: str, signs_out: bool) -> str:
+def look_up_page(answer: Iterable[str], *, title: str, signs_out: bool) -> str:
     """Return the form that asks for an account, and the answer. The title is kept in histories: no id is in it."""
     said = "".join(answer)
     focus = "" if said else " autofocus"
@@ -114,7 +114,10 @@ def not_frozen_answer(account_id: str, last: Freeze | None) -> Iterator[str]:
         )
     if account_id != account_id.strip():
         yield '<p class="notice">The id begins or ends with a space, and was looked up with it.</p>'
-    yield '<p class="dim">Capital letters and spaces count. A press counts once the app has its acknowledgement.</p>'
+    yield (
+        '<p class="dim">Capital letters and spaces count. A press shows here within seconds of its acknowledgement; it '
+        "stops withdrawals from the acknowledgement on.</p>"
+    )
 
 
 def unknown_answer(account_id: str, problems: Iterable[str]) -> Iterator[str]:
@@ -136,7 +139,7 @@ def refused_answer() -> Iterator[str]:
 def live_page(*, signs_out: bool) -> str:
     """Return the page that the script keeps up to date."""
     rows = "".join(
-        f'<div><dt id="{name}-name">{shown(title)}</dt><dd id="{name}">-</dd><dd class="dim">{shown(note)}</dd></div>'
+        f'<div><dt>{shown(title)}</dt><dd id="{name}">-</dd><dd class="dim">{shown(note)}</dd></div>'
         for name, title, note in _LIVE_ROWS
     )
     return _page(
