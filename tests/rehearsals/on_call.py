@@ -193,10 +193,6 @@ def worker_paused(night: Night) -> None:
     night.at("It has noticed what it missed, has partitions again, and is ready.")
     night.log(paused)
     night.resolved("GateWorkerDown")
-    night.say(
-        "What the drill pressed meanwhile is in force on this worker that late, so for a minute this fires, too:\n"
-    )
-    night.resolved("GateFreezeNotInForce")
 
 
 @incident
