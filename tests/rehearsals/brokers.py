@@ -12,6 +12,7 @@ from schemas.wire import rfc3339
 from streams.dev_broker import KAFKA_VERSION, DevBroker
 from streams.rule import BUILT_IN_POLICY, freeze_of_press
 from tests.chaos.faults import Scene, until_insync
+from tests.chaos.traffic import STORM_PRESSES
 from tests.deployment import Deployment
 from tests.processes import PATIENCE_SECONDS, wait_for
 from tests.rehearsals.stage import Stage
@@ -100,6 +101,8 @@ def region_loss(stage: Stage, _old: Version, new: Version) -> None:
     with DevBroker(folder / "kafka") as broker:
         with Stage(Deployment(broker.bootstrap, "lost", folder), workers=1) as lost:
             lost.open(new)
+            with lost.gate.publisher() as app:
+                app.storm(STORM_PRESSES, "storm")
             lost.gate.read_history()
             copied = list(lost.gate.history.press_records)
             lost.calm()

@@ -21,6 +21,7 @@ class Prometheus:
 
     def __init__(self, folder: Path, workers: list[int], drill: int) -> None:
         """Start it."""
+        self.folder = folder
         self._targets = len(workers) + 1
         folder.mkdir(parents=True)
         configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
@@ -78,13 +79,19 @@ class Prometheus:
         )
 
     def photograph(self, path: Path) -> None:
-        """Let Chromium make a picture of Prometheus' own page of alerts."""
+        """Let Chromium make a picture of Prometheus' own page of alerts, without the path of the rules on this machine.
+
+        The page is the one that Debian's Prometheus makes on the server, under /classic.
+        """
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/classic/alerts", timeout=5) as answer:
+            page = answer.read().decode()
+        page = page.replace(f"{MONITORING}/", "").replace(
+            "<head>", f'<head><base href="http://127.0.0.1:{self.port}/">'
+        )
+        saved = self.folder / "alerts.html"
+        saved.write_text(page)
         options = ("--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1200,900")
-        waits = "--virtual-time-budget=8000"
-        # Its pages lie beside the one it begins with: Debian serves the older ones, under /classic.
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as first:
-            page = first.geturl().rsplit("/", 1)[0] + "/alerts"
-        command = [tool("chromium"), *options, waits, f"--screenshot={path}", page]
+        command = [tool("chromium"), *options, f"--screenshot={path}", saved.as_uri()]
         subprocess.run(command, capture_output=True, timeout=60, check=True)
 
     def table(self) -> str:
