@@ -73,9 +73,10 @@ READ = {"id": "t", "read_to": {"0": 1}}
 OPENING = {"account_id": "a", "since": None, "until": None, "cluster_id": "c", "topics": dict.fromkeys(TOPICS, READ)}
 PLACED = {"topic": TOPICS[0], "partition": 0, "offset": 0}
 NO_NUMBERS: tuple[Any, ...] = (None, True, "0", 0.5, [], {})
+UNSOUND_ENDS: tuple[Any, ...] = (None, [], 1, {"0": "1"}, {"0": None})
 UNSOUND_READ: tuple[Any, ...] = (
     *(None, 1, "id", [], {}, {"id": "t"}),
-    *({"id": "t", "read_to": ends} for ends in (None, [], 1, {"0": "1"}, {"0": None})),
+    *({"id": "t", "read_to": ends} for ends in UNSOUND_ENDS),
 )
 UNSOUND: dict[str, tuple[Any, ...]] = {
     "account_id": (None, 1, [], {}),
