@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # A header that grows by a letter at a time is refused for its length only after minutes.
 DRIP = b"y"
-BODY = b"POST /console HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\naccount"
+BODY = (
+    b"POST /console HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 9\r\n\r\naccount"
+)
 PATIENCE_SECONDS = 20.0
 
 
