@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import orjson
 from aiohttp import web
@@ -15,6 +15,8 @@ from streams.console.routes import console
 from streams.rule import is_frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiohttp.typedefs import Handler
 
     from streams.broker_clock import BrokerClock
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from streams.rule import Freeze
     from streams.settings import Settings
 
+    Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 # An account id of 256 characters can take 3,072 in a form, and a thousand of some other kind must be refused in words.
 MAX_BODY_BYTES = 16_384
@@ -33,6 +37,7 @@ MAX_BODY_BYTES = 16_384
 IDLE_SECONDS = 75.0
 # No answer takes that long; a body that comes a letter at a time would.
 REQUEST_SECONDS = 10.0
+CONTINUE = "100-continue"
 
 
 class Served(Protocol):
@@ -91,6 +96,17 @@ def endpoints(served: Served, settings: Settings) -> web.Application:
     return application
 
 
+def _expecting_nothing(handle: Handle) -> Handle:
+    """Refuse an `Expect` that is none of HTTP's: aiohttp's own refusal of it fails where it is not UTF-8."""
+
+    async def handle_or_refuse(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
+            return web.Response(status=417)
+        return await handle(request)
+
+    return handle_or_refuse
+
+
 @web.middleware
 async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
@@ -122,5 +138,7 @@ async def serve(served: Served, settings: Settings) -> web.AppRunner:
     """Start serving; the caller calls `cleanup` on what is returned. OSError when the address can't be had."""
     runner = web.AppRunner(endpoints(served, settings), access_log=None, keepalive_timeout=IDLE_SECONDS)
     await runner.setup()
+    server = cast("web.Server", runner.server)
+    server.request_handler = _expecting_nothing(server.request_handler)
     await web.TCPSite(runner, *settings.http).start()
     return runner

@@ -27,17 +27,16 @@ class Authority:
         """Make both."""
         self.path = path
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named("authority")
+        self._name = _named(path.stem)
         now = datetime.now(UTC)
-        self._own = self._signed(self._name, self._key.public_key(), now - DAY, now + DAY, authority=True)
-        path.write_bytes(self._own)
+        path.write_bytes(self._signed(self._name, self._key.public_key(), now - DAY, now + DAY, authority=True))
 
     def issue(self, path: Path, name: str, *, expired: bool = False) -> Path:
         """Write a new key and its certificate for a broker or a client, both as PEM; return the path."""
         key = ec.generate_private_key(ec.SECP256R1())
         end = datetime.now(UTC) + (timedelta(hours=-1) if expired else DAY)
         certificate = self._signed(_named(name), key.public_key(), end - 2 * DAY, end, authority=False)
-        path.write_bytes(key.private_bytes(*PLAIN_KEY) + certificate + self._own)
+        path.write_bytes(key.private_bytes(*PLAIN_KEY) + certificate)
         return path
 
     def _signed(

@@ -61,7 +61,14 @@ HEADERS = (
         "Content-Length: 10\r\n\r\n",
     ),
     *("Transfer-Encoding: chunked", "Transfer-Encoding: chunked, identity", "Transfer-Encoding: \x0bchunked"),
-    *("Content-Encoding: gzip", "Content-Encoding: br", "Expect: 100-continue", "Expect: 42", "Upgrade: websocket"),
+    *(
+        "Content-Encoding: gzip",
+        "Content-Encoding: br",
+        "Expect: 100-continue",
+        "Expect: 42",
+        "Expect: \udce4",
+        "Upgrade: websocket",
+    ),
     *("Connection: close", "Connection: Upgrade\r\nUpgrade: h2c", "Range: bytes=0-,0-,0-", "If-None-Match: *"),
     *(
         "Cookie: a=b; a=c; =; \x7f",
