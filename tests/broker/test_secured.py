@@ -286,6 +286,7 @@ def test_a_thief_of_the_gates_password_gets_nothing_paid_by_an_engine_that_check
 
 def untrusted(secured: Secured) -> dict[str, tuple[dict[str, str], str, str]]:
     """Return clients that nobody may trust, or that trust what they must not: options, where to, and what is said."""
+    # Of a client's own certificate, a broker says no more than that it takes it for unknown.
     broker, folder = secured.broker, secured.gate.folder
     sound = broker.options(GATE)
     stranger = Authority(folder / "stranger.pem")
@@ -298,7 +299,7 @@ def untrusted(secured: Secured) -> dict[str, tuple[dict[str, str], str, str]]:
             broker.bootstrap,
             "unable to get local issuer certificate",
         ),
-        "expired-client": (with_certificate(broker, late), broker.mutual, "certificate expired"),
+        "expired-client": (with_certificate(broker, late), broker.mutual, "tls alert certificate"),
     }
 
 
