@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from schemas import panic_button, wire, withdrawal_request
-from tests.fuzz.__main__ import fuzz, main
+from tests.fuzz import search
+from tests.fuzz.__main__ import main
 from tests.fuzz.mutations import record
 
 if TYPE_CHECKING:
@@ -20,8 +21,14 @@ RECORDS = 10_000
 
 def test_no_fuzzed_record_escapes_a_reader() -> None:
     """The same records in each run of the suite; other seeds are for the command."""
-    escaped = fuzz(SEED, range(RECORDS), 1)
+    escaped = search.fuzz(SEED, range(RECORDS), 1)
     assert escaped is None, f"again: python -m tests.fuzz --seed {SEED} --first {escaped} --records 1"
+
+
+def test_two_processes_share_the_records_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a new process is to run has to be found there: else it would wait for ever."""
+    monkeypatch.setattr(search, "BLOCK", 50)
+    assert search.fuzz(SEED, range(200), 2) is None
 
 
 def test_a_record_is_made_again_by_its_number_alone() -> None:
