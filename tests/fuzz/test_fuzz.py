@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,6 +19,7 @@ from tests.fuzz.mutations import record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ROOT = Path(__file__).parents[2]
 SEED = 20_261_125
 RECORDS = 10_000
 
@@ -36,6 +41,22 @@ def test_a_record_is_made_again_by_its_number_alone() -> None:
     whole = [record(SEED, number) for number in range(200)]
     assert [record(SEED, 150)] == whole[150:151]
     assert [record(SEED + 1, number) for number in range(200)] != whole
+
+
+def test_another_process_makes_the_same_records() -> None:
+    """Whatever its hashes: else the command that is printed would not repeat what escaped."""
+    show = f"from tests.fuzz.mutations import record; print([record({SEED}, number) for number in range(200)])"
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", show],
+            env={**os.environ, "PYTHONHASHSEED": hashes},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hashes in ("1", "2")
+    }
+    assert len(shown) == 1
 
 
 def no_text_fault(name: str, found: object, max_characters: int) -> str | None:
