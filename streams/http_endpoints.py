@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
 
 import orjson
 from aiohttp import web
@@ -14,6 +15,10 @@ from streams.console.routes import console
 from streams.rule import is_frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
+
     from streams.broker_clock import BrokerClock
     from streams.console.stopped import Stopped
     from streams.freeze_table import FreezeTable
@@ -22,9 +27,17 @@ if TYPE_CHECKING:
     from streams.rule import Freeze
     from streams.settings import Settings
 
+    Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 # An account id of 256 characters can take 3,072 in a form, and a thousand of some other kind must be refused in words.
 MAX_BODY_BYTES = 16_384
+# A connection without a whole request for this long is closed; aiohttp's own time is an hour. Longer than Prometheus
+# waits between two scrapes, so that it keeps its connection.
+IDLE_SECONDS = 75.0
+# No answer takes that long; a body that comes a letter at a time would.
+REQUEST_SECONDS = 10.0
+CONTINUE = "100-continue"
 
 
 class Served(Protocol):
@@ -73,7 +86,7 @@ def endpoints(served: Served, settings: Settings) -> web.Application:
             return _json(503, {"error": "this worker's freeze table is not current; see /readyz"})
         return _json(404, {"account_id": account_id, "frozen": False})
 
-    application = web.Application(client_max_size=MAX_BODY_BYTES)
+    application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_in_time])
     application.router.add_get("/livez", livez)
     application.router.add_get("/readyz", readyz)
     application.router.add_get("/metrics", metrics)
@@ -81,6 +94,26 @@ def endpoints(served: Served, settings: Settings) -> web.Application:
     if served.stopped is not None:
         application.add_subapp(CONSOLE, console(served, served.stopped, settings.console_token_file))
     return application
+
+
+def _expecting_nothing(handle: Handle) -> Handle:
+    """Refuse an `Expect` that is none of HTTP's: aiohttp's own refusal of it fails where it is not UTF-8."""
+
+    async def handle_or_refuse(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
+            return web.Response(status=417)
+        return await handle(request)
+
+    return handle_or_refuse
+
+
+@web.middleware
+async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return await handler(request)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def describe_freeze(account_id: str, freeze: Freeze) -> dict[str, object]:
@@ -103,7 +136,9 @@ def _json(status: int, body: dict[str, object]) -> web.Response:
 
 async def serve(served: Served, settings: Settings) -> web.AppRunner:
     """Start serving; the caller calls `cleanup` on what is returned. OSError when the address can't be had."""
-    runner = web.AppRunner(endpoints(served, settings), access_log=None)
+    runner = web.AppRunner(endpoints(served, settings), access_log=None, keepalive_timeout=IDLE_SECONDS)
     await runner.setup()
+    server = cast("web.Server", runner.server)
+    server.request_handler = _expecting_nothing(server.request_handler)
     await web.TCPSite(runner, *settings.http).start()
     return runner

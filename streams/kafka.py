@@ -5,6 +5,8 @@ Every call here blocks: call it from a thread, never from the event loop.
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -203,9 +205,30 @@ def reach(settings: Settings, seconds: float = REACH_SECONDS) -> AdminClient:
     except KafkaException as exception:
         client.poll(0)
         reason = next((r for r in reasons if "authentication" in r.lower() or "ssl" in r.lower()), None)
+        if reason is not None and "certificate verify failed" in reason:
+            reason = _certificate_fault(settings) or reason
         message = f"Kafka at {settings.kafka_bootstrap} gave no answer within {seconds:g} s: "
         raise KafkaUnreachable(message + (reason or error_of(exception).str())) from exception
     return client
+
+
+def _certificate_fault(settings: Settings) -> str | None:
+    """Say what is wrong with a broker's certificate, None when that can't be told.
+
+    librdkafka names ssl.ca.location whatever it is, be it that the certificate has expired.
+    """
+    for server in settings.kafka_bootstrap.split(","):
+        host, _, port = server.strip().rpartition(":")
+        name = host.strip("[]")
+        try:
+            context = ssl.create_default_context(cafile=settings.kafka_options.get("ssl.ca.location"))
+            with socket.create_connection((name, int(port)), REQUEST_SECONDS) as connection:
+                context.wrap_socket(connection, server_hostname=name).close()
+        except ssl.SSLCertVerificationError as error:
+            return f"the certificate of {server.strip()} is refused: {error.verify_message}"
+        except OSError:
+            continue
+    return None
 
 
 def describe_topic(client: AdminClient, name: str) -> TopicFacts | None:

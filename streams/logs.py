@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 from schemas.wire import rfc3339
 
@@ -49,5 +50,8 @@ def set_up_logging(settings: Settings) -> None:
 
 
 def _quotes_no_request(record: logging.LogRecord) -> bool:
-    """Drop what quotes a request that is no HTTP: its bytes can hold an account id, and whoever connects sent them."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    """Drop what quotes a request that is no HTTP: its bytes can hold an account id, and whoever connects sent them.
+
+    So a body that can't be decoded is no news either.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | RequestPayloadError))

@@ -5,7 +5,8 @@
 
 LEDGER is an SQLite file of this engine alone; in production a table that all your engines share, with the same key.
 RAIL stands for whatever moves the money, see the class. Where Kafka is, GATE_KAFKA_BOOTSTRAP and GATE_TOPIC_PREFIX
-say; with GATE_DECISION_KEY_FILE only decisions signed by one of its keys count.
+say, and how to get in, the file of librdkafka options that GATE_KAFKA_OPTIONS names; with GATE_DECISION_KEY_FILE only
+decisions signed by one of its keys count.
 
 What happens to a decision, and what a kill -9 after each step leaves:
 
@@ -219,11 +220,18 @@ def tell(what: str, outcome: str) -> None:
     print(json.dumps({"withdrawal": what, "outcome": outcome}), flush=True)
 
 
-def consumer_of(bootstrap: str, prefix: str) -> Consumer:
+def parse_options(text: str) -> dict[str, str]:
+    """Read lines of `name=value`, `#` comments, as GATE_KAFKA_OPTIONS names them to the gate."""
+    lines = (line.strip() for line in text.splitlines())
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def consumer_of(bootstrap: str, prefix: str, options: dict[str, str]) -> Consumer:
     """Read decisions that are committed, from the first on; offsets count once they are stored, after step 4."""
     group = f"{prefix}withdrawal-engine"
     consumer = Consumer(
         {
+            **options,
             "bootstrap.servers": bootstrap,
             "group.id": group,
             # A fixed name, so that an engine that starts again has its partitions back at once. Each needs its own.
@@ -247,8 +255,10 @@ def main() -> None:
     keys = parse_keys(Path(key_file).read_text("utf-8")) if key_file else None
     engine = Engine(Ledger(Path(ledger_path)), Rail(rail_url), keys)
     engine.recover()
+    options_file = os.environ.get("GATE_KAFKA_OPTIONS")
+    options = parse_options(Path(options_file).read_text("utf-8")) if options_file else {}
     bootstrap = os.environ.get("GATE_KAFKA_BOOTSTRAP") or "127.0.0.1:9092"
-    consumer = consumer_of(bootstrap, os.environ.get("GATE_TOPIC_PREFIX", ""))
+    consumer = consumer_of(bootstrap, os.environ.get("GATE_TOPIC_PREFIX", ""), options)
     while not stopping.is_set():
         message = consumer.poll(0.2)
         if message is None:

@@ -188,8 +188,32 @@ def _broken(lines: list[Any]) -> Iterator[str]:
             return
     if len(lines) < 2 or lines[-1]["record"] != {"records": len(lines) - 2}:  # noqa: PLR2004  (first and last)
         yield "the last line is missing or counts other records than there are"
-    elif not all(name in lines[0]["record"] for name in ("account_id", "since", "until", "cluster_id", "topics")):
+    elif not _is_opening(lines[0]["record"]):
         yield "line 1 does not say whose evidence this is and what was read"
+    else:
+        for number, line in enumerate(lines[1:-1], start=2):
+            if not _is_placed(line["record"]):
+                yield f"line {number} does not say where its record lies"
+
+
+def _is_opening(record: dict[str, Any]) -> bool:
+    """Tell whether a record has all that checking it against the topics takes."""
+    topics = record.get("topics")
+    if not isinstance(record.get("account_id"), str) or not isinstance(topics, dict) or "cluster_id" not in record:
+        return False
+    try:
+        span_between(record["since"], record["until"])
+        return all(
+            "id" in read and all(type(end) is int for end in read["read_to"].values())
+            for read in map(topics.__getitem__, TOPICS)
+        )
+    except (AttributeError, KeyError, TypeError, SettingsError):
+        return False
+
+
+def _is_placed(record: dict[str, Any]) -> bool:
+    numbers = record.get("partition"), record.get("offset")
+    return record.get("topic") in TOPICS and all(type(number) is int for number in numbers)
 
 
 def _against_topics(
@@ -207,8 +231,12 @@ def _against_topics(
     findings = [f"{_name(place)} holds another record than the evidence" for place in shown.keys() & held.keys()
                 if shown[place] != held[place]]  # fmt: skip
     findings += [f"{_name(place)} is of this account and not in the evidence" for place in held.keys() - shown.keys()]
-    gone = _no_longer_retained(settings, shown.keys() - held.keys())
+    # A partition that the topic does not have holds nothing, and never did: none can be taken away.
+    known = {place for place in shown if str(place.partition) in now["topics"][place.topic]["read_to"]}
+    gone = _no_longer_retained(settings, (shown.keys() & known) - held.keys())
     findings += [f"{_name(place)} holds no such record" for place in shown.keys() - held.keys() - gone]
+    if [place for place in map(_place, records) if place in held] != [place for place in held if place in shown]:
+        findings.append("a record is there twice, or not in the order of the append times")
     return sorted(findings), len(gone)
 
 

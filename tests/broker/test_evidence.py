@@ -91,7 +91,11 @@ def test_evidence_that_was_changed_in_any_way_does_not_hold(robbed: Deployment, 
         ("last line is missing", lines[:-1]),
         ("holds another record", _chained_anew(amount)),
         ("not in the evidence", _chained_anew([*lines[:3], *lines[4:]])),
-        ("holds no such record", _chained_anew([*lines[:2], _elsewhere(lines[1]), *lines[2:]])),
+        ("holds no such record", _chained_anew([*lines[:2], _elsewhere(lines[1], offset=1_000), *lines[2:]])),
+        ("holds no such record", _chained_anew([*lines[:2], _elsewhere(lines[1], partition=99), *lines[2:]])),
+        ("there twice", _chained_anew([*lines[:2], lines[1], *lines[2:]])),
+        ("not in the order", _chained_anew([lines[0], lines[2], lines[1], *lines[3:]])),
+        ("does not say where", _chained_anew([*lines[:2], _elsewhere(lines[1], topic="elsewhere"), *lines[2:]])),
     ):
         done = robbed.command("evidence", "--verify", _write(tmp_path, forged))
         assert done.returncode == 1, found
@@ -133,5 +137,5 @@ def _chained_anew(lines: Lines) -> Lines:
     return forged
 
 
-def _elsewhere(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line, "record": {**line["record"], "offset": line["record"]["offset"] + 1_000}}
+def _elsewhere(line: dict[str, Any], **place: object) -> dict[str, Any]:
+    return {**line, "record": {**line["record"], **place}}

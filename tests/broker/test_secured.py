@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import secrets
+import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -22,10 +22,13 @@ from confluent_kafka.admin import (
 )
 
 from deploy.kafka_access import roles
+from schemas.signature import SIGNATURE_HEADER, SigningKeys, parse_keys
 from schemas.topics import TOPICS
+from tests.certificates import Authority
+from tests.connect.rail import open_rail
 from tests.deployment import Deployment
-from tests.processes import wait_for
-from tests.secured import ADMIN, SecuredBroker
+from tests.processes import Running, wait_for
+from tests.secured import Secured, SecuredBroker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,43 +52,9 @@ READERS = {
 }
 USERS = {APP, WALLET, ENGINE, GATE, DRILL, SUPPORT, ON_CALL, AUDITOR}
 REFUSAL_SECONDS = 20.0
-
-
-@dataclass
-class Secured:
-    """A deployment whose clients each come as one user."""
-
-    broker: SecuredBroker
-    gate: Deployment
-
-    def as_user(self, user: str, password: str | None = None) -> str:
-        """Return the path of the options with which a command or a worker comes as that user."""
-        path = self.gate.folder / f"{user}{'-wrong' if password else ''}.properties"
-        options = self.broker.options(user, password)
-        path.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
-        return str(path)
-
-    def client_options(self, user: str) -> dict[str, Any]:
-        """Return what any client of that user needs."""
-        return {"bootstrap.servers": self.broker.bootstrap, "log_level": 0, **self.broker.options(user)}
-
-    def tell(self, user: str, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
-        """Run a command as that user; return exit code, what it printed and its complaints."""
-        done = self.gate.command(*arguments, GATE_KAFKA_OPTIONS=self.as_user(user))
-        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
-
-    def apply(self) -> subprocess.CompletedProcess[str]:
-        """Run the command that gives the roles their rights, as the administrator."""
-        where = ["--bootstrap", self.broker.bootstrap, "--options", self.as_user(ADMIN)]
-        names = ["--prefix", self.gate.prefix, "--group", self.gate.name]
-        return subprocess.run(
-            [sys.executable, "-m", "deploy.kafka_access", "apply", *where, *names],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=Path(__file__).parents[2],
-        )
+ROOT = Path(__file__).parents[2]
+ENGINE_PROGRAM = ROOT / "docs" / "examples" / "engine.py"
+SECRET = "not-the-password"  # noqa: S105  (a stand-in)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +129,14 @@ def consumer_of(secured: Secured, user: str, group: str) -> Consumer:
     return Consumer({**secured.client_options(user), **more})
 
 
-def decisions(secured: Secured, wanted: int) -> dict[str, str]:
+def decisions(secured: Secured, *wanted: str) -> dict[str, str]:
     """Return verdicts by withdrawal id, read by the engine's user in the engine's group."""
+    found = decided(secured, *wanted)
+    return {name: json.loads(found[name].value() or b"")["decision"] for name in wanted}
+
+
+def decided(secured: Secured, *wanted: str) -> dict[str, Message]:
+    """Return the records of these decisions, and of some others, by withdrawal id."""
     consumer = Consumer(
         {
             **secured.client_options(ENGINE),
@@ -171,19 +146,18 @@ def decisions(secured: Secured, wanted: int) -> dict[str, str]:
         }
     )
     consumer.subscribe([secured.gate.topic("withdrawal-decision")])
-    verdicts: dict[str, str] = {}
+    found: dict[str, Message] = {}
 
     def all_there() -> bool:
         message = consumer.poll(0.2)
         if message is not None:
             assert message.error() is None, message.error()
-            body = json.loads(message.value() or b"")
-            verdicts[body["withdrawal_id"]] = body["decision"]
-        return len(verdicts) >= wanted
+            found[json.loads(message.value() or b"")["withdrawal_id"]] = message
+        return found.keys() >= set(wanted)
 
-    wait_for(all_there, f"{wanted} decisions")
+    wait_for(all_there, f"decisions of {wanted}")
     consumer.close()
-    return verdicts
+    return found
 
 
 def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured) -> None:
@@ -191,13 +165,14 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
     gate = secured.gate
     first = gate.worker("one", GATE_KAFKA_OPTIONS=secured.as_user(GATE)).wait_ready()
     assert secured.tell(WALLET, "request", "acc", "--id", "w-before")[0] == 0
-    decisions(secured, 1)
+    decisions(secured, "w-before")
     assert secured.tell(APP, "press", "acc")[0] == 0
     first.kill()
     second = gate.worker("two", GATE_KAFKA_OPTIONS=secured.as_user(GATE)).wait_ready()
     assert secured.tell(WALLET, "request", "acc", "--id", "w-after")[0] == 0
     assert secured.tell(WALLET, "request", "other", "--id", "w-other")[0] == 0
-    assert decisions(secured, 3) == {"w-before": "approved", "w-after": "rejected", "w-other": "approved"}
+    verdicts = {"w-before": "approved", "w-after": "rejected", "w-other": "approved"}
+    assert decisions(secured, *verdicts) == verdicts
     assert secured.tell(SUPPORT, "status", "acc")[1][0]["frozen"] is True
     code, rounds, complaints = secured.tell(DRILL, "drill")
     assert (code, rounds[0]["ended"]) == (0, "kept"), complaints
@@ -241,7 +216,7 @@ def test_nobody_else_joins_the_gates_groups_or_uses_its_transactions(secured: Se
 
 def test_nobody_comes_in_without_a_name(secured: Secured) -> None:
     """Neither in plain text nor over TLS."""
-    over_tls = {"security.protocol": "SSL", "ssl.ca.location": str(secured.broker.certificate)}
+    over_tls = {"security.protocol": "SSL", "ssl.ca.location": str(secured.broker.authority.path)}
     for options in ({}, over_tls):
         client = AdminClient({"bootstrap.servers": secured.broker.bootstrap, "log_level": 0, **options})
         with pytest.raises(KafkaException):
@@ -249,17 +224,120 @@ def test_nobody_comes_in_without_a_name(secured: Secured) -> None:
     assert secured.broker.client(ENGINE).list_topics(timeout=10).brokers
 
 
-def test_a_wrong_password_is_exit_3_and_repeats_no_secret(secured: Secured) -> None:
-    """Of a worker and of a command; the line says that the authentication failed."""
-    wrong = secured.as_user(GATE, "not-the-password")
-    worker = secured.gate.worker(GATE_KAFKA_OPTIONS=wrong)
-    done = secured.gate.command("status", "acc", GATE_KAFKA_OPTIONS=wrong)
-    assert worker.process.wait(60) == 3
-    assert done.returncode == 3
-    for said in (worker.log.read_text(), done.stdout + done.stderr):
-        assert "authentication failed" in said.lower()
-        assert "not-the-password" not in said
-        assert "Traceback" not in said
+def forgeries(real: Message, keys: SigningKeys, retired: SigningKeys) -> list[tuple[bytes, list[bytes]]]:
+    """Return what a thief of the gate's password writes, without the key of its day: values and their signatures."""
+    value = real.value() or b""
+    signature = keys.sign(value)
+    best = value.replace(b"w-real", b"w-forged").replace(b"acc-1", b"acc-thief")
+    unknown = SigningKeys({"nobody": secrets.token_bytes(32)})
+    altered = signature[:-1] + (b"1" if signature.endswith(b"0") else b"0")
+    return [
+        (best, []),
+        (best, [signature]),
+        (value.replace(b"w-real", b"w-other"), [signature]),
+        (value + b" ", [signature]),
+        (value, [altered]),
+        (value, [signature, altered]),
+        (best, [unknown.sign(best)]),
+        (best, [retired.sign(best)]),
+        (best, [retired.sign(best).replace(b"old", b"new")]),
+    ]
+
+
+def test_a_thief_of_the_gates_password_gets_nothing_paid_by_an_engine_that_checks(secured: Secured) -> None:
+    """Altered, unsigned, under an unknown or a retired key, late, copied: none of it leaves."""
+    gate = secured.gate
+    keys, retired = parse_keys(f"new {secrets.token_hex(32)}"), parse_keys(f"old {secrets.token_hex(32)}")
+    key_file = gate.folder / "keys"
+    key_file.write_text(f"new {keys.secrets['new'].hex()}\n")
+    signing = {"GATE_DECISION_KEY_FILE": str(key_file), "GATE_APPROVAL_SECONDS": "59"}
+    worker = gate.worker(GATE_KAFKA_OPTIONS=secured.as_user(GATE), **signing).wait_ready()
+    assert secured.tell(WALLET, "request", "acc-1", "--id", "w-real")[0] == 0
+    real = decided(secured, "w-real")["w-real"]
+    late = json.loads(real.value() or b"")
+    late |= {"withdrawal_id": "w-late", "valid_until": late["decided_at"]}
+    expired, copy = json.dumps(late).encode(), real.value() or b""
+    written = forgeries(real, keys, retired)
+    thief = Producer(secured.client_options(GATE))
+    for value, signatures in [*written, (expired, [keys.sign(expired)]), (copy, [keys.sign(copy)])]:
+        headers: list[tuple[str, str | bytes | None]] = [(SIGNATURE_HEADER, one) for one in signatures]
+        thief.produce(gate.topic("withdrawal-decision"), value, partition=real.partition() or 0, headers=headers)
+    assert thief.flush(20) == 0
+    with open_rail() as rail:
+        engine = Running(
+            gate,
+            *(sys.executable, str(ENGINE_PROGRAM), str(gate.folder / "ledger"), rail.url),
+            GATE_KAFKA_OPTIONS=secured.as_user(ENGINE),
+            GATE_DECISION_KEY_FILE=str(key_file),
+            PYTHONPATH=str(ROOT),
+        )
+        try:
+            assert secured.tell(WALLET, "request", "acc-1", "--id", "w-last")[0] == 0
+            wait_for(lambda: {"w-late", "w-last"} <= {line["withdrawal"] for line in engine.records()}, "the engine")
+            assert engine.end(signal.SIGTERM) == (0, "")
+        finally:
+            engine.close()
+    outcomes = [line["outcome"] for line in engine.records() if line["withdrawal"].startswith(f"{real.partition()}:")]
+    assert outcomes.count("refused, it is not signed by one of the keys") >= len(written)
+    assert {line["withdrawal"]: line["outcome"] for line in engine.records()}["w-late"] == "expired"
+    assert rail.times_paid() == {"w-real": 1, "w-last": 1}
+    assert worker.stop() == 0
+
+
+def untrusted(secured: Secured) -> dict[str, tuple[dict[str, str], str, str]]:
+    """Return clients that nobody may trust, or that trust what they must not: options, where to, and what is said."""
+    # Of a client's own certificate, a broker says no more than that it takes it for unknown.
+    broker, folder = secured.broker, secured.gate.folder
+    sound = broker.options(GATE)
+    stranger = Authority(folder / "stranger.pem")
+    late = str(broker.authority.issue(folder / "late.pem", "broker", expired=True))
+    return {
+        "wrong-password": ({**sound, "sasl.password": SECRET}, broker.bootstrap, "authentication failed"),
+        "expired-broker": (sound, broker.expired, "refused: certificate has expired"),
+        "unknown-authority": (
+            {**sound, "ssl.ca.location": str(stranger.path)},
+            broker.bootstrap,
+            "unable to get local issuer certificate",
+        ),
+        "expired-client": (with_certificate(broker, late), broker.mutual, "tls alert certificate"),
+    }
+
+
+def with_certificate(broker: SecuredBroker, path: str) -> dict[str, str]:
+    """Return the options of a client that shows a certificate instead of a password."""
+    return {
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(broker.authority.path),
+        "ssl.certificate.location": path,
+        "ssl.key.location": path,
+    }
+
+
+def test_a_wrong_password_or_certificate_is_exit_3_and_repeats_no_secret(secured: Secured) -> None:
+    """The broker's or the client's has expired, or nobody known has signed it: one line says so, of a worker too."""
+    tried, password = [], secured.broker.passwords[GATE]
+    for name, (options, bootstrap, reason) in untrusted(secured).items():
+        path = secured.written(name, options)
+        worker = secured.gate.worker(GATE_KAFKA_OPTIONS=path, GATE_KAFKA_BOOTSTRAP=bootstrap)
+        done = secured.gate.command("status", "acc", GATE_KAFKA_OPTIONS=path, GATE_KAFKA_BOOTSTRAP=bootstrap)
+        assert (done.returncode, done.stdout) == (3, ""), f"{name}: {done.stderr}"
+        tried.append((worker, done.stderr, bootstrap, reason))
+    for worker, complaint, bootstrap, reason in tried:
+        assert worker.process.wait(60) == 3
+        for said in (complaint, worker.log.read_text()):
+            assert any(bootstrap in line and reason in line.lower() for line in said.splitlines()), said
+            for secret in (SECRET, password, "PRIVATE KEY", "Traceback"):
+                assert secret not in said
+
+
+def test_a_certificate_that_has_not_expired_is_taken(secured: Secured) -> None:
+    """So it is the time alone that the broker minds in the one that has; and a client that looks at no time gets in."""
+    broker = secured.broker
+    sound = secured.written("certificate", with_certificate(broker, str(broker.keystore)))
+    done = secured.gate.command("status", "nobody", GATE_KAFKA_OPTIONS=sound, GATE_KAFKA_BOOTSTRAP=broker.mutual)
+    assert (done.returncode, json.loads(done.stdout)["frozen"]) == (1, False), done.stderr
+    blind = {**secured.client_options(GATE), "enable.ssl.certificate.verification": "false"}
+    assert AdminClient({**blind, "bootstrap.servers": broker.expired}).list_topics(timeout=10).brokers
 
 
 def test_an_acl_too_many_is_told_until_it_is_gone(secured: Secured) -> None:

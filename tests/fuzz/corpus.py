@@ -9,8 +9,9 @@ from __future__ import annotations
 from schemas.topics import TOPICS
 from tests.wire.test_examples import RECORDS, key_of, load, schema_of, value_of
 
-KEYS = tuple({key for record in RECORDS for case in load(record) if (key := key_of(case)) is not None})
-VALUES = tuple({value for record in RECORDS for case in load(record) if (value := value_of(case))})
+# Sorted: the order of a set is another one in each process, and a record has to be made again in another.
+KEYS = tuple(sorted({key for record in RECORDS for case in load(record) if (key := key_of(case)) is not None}))
+VALUES = tuple(sorted({value for record in RECORDS for case in load(record) if (value := value_of(case))}))
 # Every field that a record of ours has, those of one topic in the others as well.
 FIELDS = tuple(sorted({field for record in RECORDS for field in schema_of(record)["properties"]}))
 

@@ -14,12 +14,12 @@ from schemas.wire import Fault, parse_object
 from tests.fuzz.corpus import DEPTHS, FIELDS, JSON_VALUES, KEYS, LENGTHS, MARKS, STRINGS, UNITS, VALUES
 
 # More records than one run makes, so that no two seeds share a record.
-_NUMBERS = 2**48
+NUMBERS = 2**48
 
 
 def record(seed: int, number: int) -> tuple[bytes | None, bytes | None]:
     """Return key and value of the record with this number."""
-    random = Random(seed * _NUMBERS + number)
+    random = Random(seed * NUMBERS + number)
     value = _value(random)
     return _key(random, value), value
 

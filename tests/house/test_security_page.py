@@ -6,7 +6,8 @@ from pathlib import Path
 
 from deploy.kafka_access import Role, roles
 
-PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 
 
 def row(role: Role) -> str:
@@ -32,3 +33,21 @@ def test_the_roles_of_the_page_are_those_of_the_code() -> None:
         assert line.startswith(row(role)), f"needed: {row(role)}"
         assert len(line) > len(row(role)) + 2
     assert lines[start + len(roles())] == ""
+
+
+def test_the_readme_names_the_rights_of_a_drill() -> None:
+    """Those of the declaration, and no others; that they are enough is tried in tests/broker/test_secured.py."""
+    (drill,) = (role for role in roles() if role.does == "`drill`")
+    write, read, group = (
+        [right.name for right in drill.rights if (right.kind, right.operations) == (kind, (operation,))]
+        for kind, operation in (("topic", "WRITE"), ("topic", "READ"), ("group", "DESCRIBE"))
+    )
+    assert len(write) + len(read) + len(group) == len(drill.rights)
+    assert group == ["withdrawal-gate-drill"]
+    said = f"to write {named(write)}, to read {named(read)} and to describe the group `<GATE_GROUP>-drill`."
+    assert f"Its principal needs {said}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def named(topics: list[str]) -> str:
+    """Return the topics' names as a sentence has them."""
+    return " and ".join(f"`{topic}`" for topic in topics)

@@ -24,6 +24,8 @@ from schemas.wire import (
 )
 from schemas.withdrawal_decision import source_offset
 from schemas.withdrawal_request import WithdrawalRequest, encode_request, parse_request
+from streams.inspect.audit.decisions import view_of
+from streams.inspect.audit.letters import letter_key
 from tests.wire.sound import check_press, check_request
 
 if TYPE_CHECKING:
@@ -258,3 +260,8 @@ def test_a_source_that_names_no_offset_of_kafka_is_none(digits: str) -> None:
     """What another program wrote to an output is neither taken for a place nor an exception."""
     assert source_offset(f"withdrawal-request:3:{digits}", "withdrawal-request", 3) is None
     assert source_offset("withdrawal-request:3:1042", "withdrawal-request", 3) == 1042
+    # The audit's readers of the same.
+    assert view_of(f"0:41,1:{digits}") is view_of(f"0:41,{digits}:7") is None
+    assert letter_key(f"withdrawal-request:3:{digits}") is letter_key(f"withdrawal-request:{digits}:1042") is None
+    assert view_of("0:41,1:7") == {0: 41, 1: 7}
+    assert letter_key("withdrawal-request:3:1042") is not None

@@ -16,6 +16,7 @@ from schemas.wire import Fault, parse_object, parse_rfc3339, rfc3339
 from schemas.withdrawal_decision import Reason, Verdict, source_offset
 from streams.inspect.audit.extent import CLOCK_MARGIN_MS, CLOCK_STEP_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
+from streams.inspect.audit.ledger import parse_number
 from streams.inspect.audit.presses import NOT_PRESSED
 from streams.inspect.audit.requests import DECISION, UNTIMED, Must, Request, request_key
 from streams.inspect.retained import Span
@@ -159,7 +160,7 @@ class Decisions:
         last_text, last = self._views.get(partition, ("", {}))
         if text == last_text:
             return last
-        view = _view(text) if isinstance(text, str) else None
+        view = view_of(text) if isinstance(text, str) else None
         if view is None:
             self._tell(Kind.UNREADABLE, message, "its freeze_view can't be read")
             return None
@@ -246,13 +247,15 @@ def expected_fields(request: Request, known: Known) -> tuple[object, ...]:
 
 
 @lru_cache(SAME_AGAIN)
-def _view(text: str) -> Mapping[int, int] | None:
+def view_of(text: str) -> Mapping[int, int] | None:
+    """Read a `freeze_view`; None when it is none, or names an offset that Kafka can't have."""
     view: dict[int, int] = {}
     for place_text in filter(None, text.split(",")):
         partition, _, end = place_text.partition(":")
-        if not (partition.isascii() and partition.isdecimal() and end.isascii() and end.isdecimal()):
+        known_partition, known_end = parse_number(partition), parse_number(end)
+        if known_partition is None or known_end is None:
             return None
-        view[int(partition)] = int(end)
+        view[known_partition] = known_end
     return view
 
 

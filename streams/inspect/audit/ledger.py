@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 # How many writes are held back, to be written at once.
 HELD_WRITES = 20_000
 PLACE = struct.Struct(">IQ")
+# All of them fit into the 64 bits of Kafka's offsets.
+MAX_DIGITS = 18
+
+
+def parse_number(text: str) -> int | None:
+    """Read a partition or an offset, None for what can be neither: outputs can be forged."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def pack(value: object) -> bytes:

@@ -15,7 +15,7 @@ from schemas import dead_letter, panic_button, withdrawal_request
 from schemas.dead_letter import DETAIL_HEADER, REASON_HEADER, SOURCE_HEADER
 from streams.inspect.audit.extent import CLOCK_MARGIN_MS
 from streams.inspect.audit.findings import Kind, Unjudged, place
-from streams.inspect.audit.ledger import PLACE, pack
+from streams.inspect.audit.ledger import PLACE, pack, parse_number
 from streams.inspect.retained import Span
 from streams.kafka import headers_of
 
@@ -68,7 +68,7 @@ class Letters:
         at = place(dead_letter.TOPIC, partition, message.offset() or 0)
         headers = headers_of(message)
         own = {name: (value or b"").decode("utf-8", "replace") for name, value in headers[-3:]}
-        key = _key(own.get(SOURCE_HEADER, ""))
+        key = letter_key(own.get(SOURCE_HEADER, ""))
         if list(own) != _OWN_HEADERS or key is None:
             self._findings.add(Kind.UNREADABLE, at, "the last three headers don't say why and where from")
             return
@@ -122,10 +122,11 @@ def content_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     return hash((key, value, tuple(headers)))
 
 
-def _key(source: str) -> bytes | None:
+def letter_key(source: str) -> bytes | None:
+    """Return under which key the letters of a `gate-source` are kept, None when it names no place of an input."""
     topic, _, rest = source.partition(":")
     partition, _, offset = rest.partition(":")
-    if topic not in _SOURCES or not all(n.isascii() and n.isdecimal() and len(n) < 19 for n in (partition, offset)):  # noqa: PLR2004  (fits 64 bits)
+    known_partition, known_offset = parse_number(partition), parse_number(offset)
+    if topic not in _SOURCES or known_partition is None or known_offset is None or known_partition >= 1 << 31:
         return None
-    number = int(partition)
-    return _LETTER + _SOURCES[topic] + PLACE.pack(number, int(offset)) if number < 1 << 31 else None
+    return _LETTER + _SOURCES[topic] + PLACE.pack(known_partition, known_offset)
