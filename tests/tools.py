@@ -7,8 +7,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Debian's package for each.
 PACKAGES = {
@@ -36,15 +40,26 @@ def tool(name: str) -> str:
 
 def node_modules(*packages: str) -> Path:
     """Return a folder node_modules with npm packages, each as `name@version`; fetched once on a machine."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate" / "tests"
-    folder = cache / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
+    folder = cache_folder() / "tests" / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
     run = [tool("npm"), "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-    _fetch_once(folder, [*run, "--prefix", str(folder), *packages])
+    try:
+        fetch_once(folder, lambda: run_to_fetch([*run, "--prefix", str(folder), *packages]))
+    except FetchError as error:
+        pytest.skip(f"{folder.name} could not be fetched: {error}")
     return folder / "node_modules"
 
 
-def _fetch_once(folder: Path, command: list[str]) -> None:
-    """Let a command fill a folder, one process at a time; what was broken off is begun anew."""
+class FetchError(Exception):
+    """Something could not be fetched; the message says why."""
+
+
+def cache_folder() -> Path:
+    """Return where the project keeps on a machine what it fetched."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate"
+
+
+def fetch_once(folder: Path, fill: Callable[[], None]) -> None:
+    """Let `fill` fill a folder, one process at a time; what was broken off is begun anew."""
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,10 +68,15 @@ def _fetch_once(folder: Path, command: list[str]) -> None:
             return
         shutil.rmtree(folder)
         folder.mkdir()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"{folder.name} could not be fetched: {error}")
-        if done.returncode:
-            pytest.skip(f"{folder.name} could not be fetched: {done.stderr.strip()[-500:]}")
+        fill()
         whole.touch()
+
+
+def run_to_fetch(command: list[str]) -> None:
+    """Run a command that fetches something."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FetchError(error) from error
+    if done.returncode:
+        raise FetchError(done.stderr.strip()[-500:])

@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -23,6 +24,7 @@ from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
 from tests.arguments import between
 from tests.benchmarks import audit, latency, report, throughput
 from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
+from tests.benchmarks.peers import measure, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +40,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=between(1, 20), default=3, help="of throughput (%(default)s)")
     parser.add_argument("--rate", type=between(1, 5_000), default=200, help="requests/s for latency (%(default)s)")
     parser.add_argument("--seconds", type=between(5, 600), default=20, help="of latency (%(default)s)")
-    parser.add_argument("--only", choices=["throughput", "latency", "audit"], help="leave the others out")
+    parser.add_argument(
+        "--only", choices=["throughput", "latency", "audit", "peers"], help="leave the others out; peers only so"
+    )
     parser.add_argument("--signed", action="store_true", help="also a gate that signs its decisions")
     parser.add_argument("--faust", action="store_true", help="also a plain Faust app, as a control")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there, too")
@@ -68,19 +72,35 @@ def say(line: str) -> None:
 def bench(asked: argparse.Namespace) -> None:
     """Measure and show."""
     began_at = time.monotonic()
-    runs: list[throughput.Run] = []
-    found = audited = None
     with broker() as (bootstrap, kafka):
         where = report.machine(kafka)
-        if asked.only in {None, "throughput"}:
-            runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say, signed=asked.signed)
-            if asked.faust:
-                runs += throughput.measure_faust(bootstrap, asked.rounds, say)
-        if asked.only in {None, "latency"}:
-            found = latency.measure(bootstrap, asked.rate, asked.seconds, say)
-        if asked.only in {None, "audit"}:
-            audited = audit.measure(bootstrap, asked.requests, say)
-    print("\n" + ", ".join(f"{name} {value}" for name, value in where.items()) + "\n")
+        print(", ".join(f"{name} {value}" for name, value in where.items()) + "\n", flush=True)
+        results = beside_peers(bootstrap, asked) if asked.only == "peers" else alone(bootstrap, asked)
+    command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
+    print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
+    if asked.json is not None:
+        asked.json.write_text(json.dumps({"machine": where, "command": command, **results}, indent=2) + "\n")
+
+
+def beside_peers(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure gate and peers, print Markdown, return every figure."""
+    found = measure.measure(bootstrap, asked.requests, asked.rounds, say)
+    print(table.markdown(found) + "\n")
+    return {"peers": asdict(found)}
+
+
+def alone(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure the gate, print tables, return every figure."""
+    runs: list[throughput.Run] = []
+    found = audited = None
+    if asked.only in {None, "throughput"}:
+        runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say, signed=asked.signed)
+        if asked.faust:
+            runs += throughput.measure_faust(bootstrap, asked.rounds, say)
+    if asked.only in {None, "latency"}:
+        found = latency.measure(bootstrap, asked.rate, asked.seconds, say)
+    if asked.only in {None, "audit"}:
+        audited = audit.measure(bootstrap, asked.requests, say)
     if runs:
         print(
             f"{asked.requests:,} requests of {published.mean_bytes:.0f} bytes in {PARTITIONS} partitions, "
@@ -94,11 +114,7 @@ def bench(asked: argparse.Namespace) -> None:
         print(f"Meanwhile the worker used {found.cpu_share:.0%} of a core and {found.resident_mb:.0f} MB.\n")
     if audited is not None:
         print(f"Audit: {audited.sentence()}\n")
-    command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
-    print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
-    if asked.json is not None:
-        results = {"machine": where, "command": command, **report.as_json(runs, found, audited)}
-        asked.json.write_text(json.dumps(results, indent=2) + "\n")
+    return report.as_json(runs, found, audited)
 
 
 def _make_arguments() -> str:
