@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, WITHDRAWAL_DECISION_SHADOW
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent
 from streams.kafka import topic_config
 from tests.processes import PATIENCE_SECONDS, Worker, wait_for
@@ -44,6 +44,8 @@ class Deployment:
     folder: Path
     partitions: int = 3
     environment: dict[str, str] = field(default_factory=dict)
+    # Where its decisions are read; those of a shadow lie elsewhere.
+    decision_topic: str = "withdrawal-decision"
     history: History = field(default_factory=History)
     workers: list[Worker] = field(default_factory=list)
     _publishers: list[Publisher] = field(default_factory=list)
@@ -95,7 +97,8 @@ class Deployment:
 
     def delete_topics(self) -> None:
         """Take the topics away again."""
-        for future in self.admin.delete_topics([self.topic(topic.name) for topic in TOPICS]).values():
+        topics = [self.topic(topic.name) for topic in (*TOPICS, WITHDRAWAL_DECISION_SHADOW)]
+        for future in self.admin.delete_topics(topics).values():
             try:
                 future.result()
             except KafkaException as exception:
@@ -193,7 +196,7 @@ class Deployment:
 
     def decisions(self) -> dict[str, dict[str, Any]]:
         """Return the decisions by withdrawal id."""
-        return {decision["withdrawal_id"]: decision for decision in self.values("withdrawal-decision")}
+        return {decision["withdrawal_id"]: decision for decision in self.values(self.decision_topic)}
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """Return the end offset of each partition."""
@@ -228,7 +231,7 @@ class Deployment:
 
     def read_history(self) -> None:
         """Read what the topics say into the history, for the judge."""
-        self.history.outcomes = [Outcome.of_decision(message) for message in self.read("withdrawal-decision")]
+        self.history.outcomes = [Outcome.of_decision(message) for message in self.read(self.decision_topic)]
         self.history.outcomes += [
             outcome for message in self.read("dead-letter") if (outcome := Outcome.of_dead_letter(message)) is not None
         ]

@@ -138,6 +138,7 @@ def _letter_header(forged: Forged) -> None:
         (Kind.VIEW_BEYOND_PRESSES, _decided("end", "0:5,1:0")),
         (Kind.VIEW_BEYOND_PRESSES, _decided("end", "0:4,1:0,2:1")),
         (Kind.NO_SUCH_REQUEST, _decided("end", "0:4,1:0", source="withdrawal-request:0:99")),
+        (Kind.SHADOW_MARK, _rewritten("calm", b'{"withdrawal', b'{"shadow":true,"withdrawal')),
         (Kind.UNREADABLE, _changed("calm", value=b"{")),
         (Kind.UNREADABLE, _changed("calm", partition=1)),
         (Kind.UNREADABLE, _decided("calm", "0:one")),
