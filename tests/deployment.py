@@ -32,6 +32,8 @@ from tests.processes import PATIENCE_SECONDS, Worker, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from schemas.topics import Topic
+
 READ_SECONDS = 20.0
 
 
@@ -72,8 +74,9 @@ class Deployment:
         """Return the topic's name in this deployment."""
         return self.prefix + name
 
-    def create_topics(self, **config: dict[str, str]) -> None:
-        """Make the five topics; `panic_button={...}` overrides that topic's configuration."""
+    def create_topics(self, *more: Topic, **config: dict[str, str]) -> None:
+        """Make the five topics and `more`; `panic_button={...}` overrides that topic's configuration."""
+        topics = (*TOPICS, *more)
         new = [
             NewTopic(
                 self.topic(topic.name),
@@ -81,18 +84,18 @@ class Deployment:
                 1,
                 config={**topic.config, **config.get(topic.name.replace("-", "_"), {})},
             )
-            for topic in TOPICS
+            for topic in topics
         ]
         for future in self.admin.create_topics(new).values():
             future.result()
-        wait_for(self._topics_known, "the new topics to be known")
+        wait_for(lambda: self._known(topics), "the new topics to be known")
 
-    def _topics_known(self) -> bool:
+    def _known(self, topics: Sequence[Topic]) -> bool:
         known = self.admin.list_topics(timeout=5).topics
         return all(
             self.topic(topic.name) in known
             and all(partition.leader >= 0 for partition in known[self.topic(topic.name)].partitions.values())
-            for topic in TOPICS
+            for topic in topics
         )
 
     def delete_topics(self) -> None:

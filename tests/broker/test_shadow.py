@@ -55,6 +55,8 @@ def verdicts(gate: Deployment) -> dict[str, tuple[str, str | None, str | None]]:
 def test_a_shadow_decides_on_its_own_topic_and_leaves_no_other_trace(shadow: Deployment) -> None:
     """Presses, good requests and each kind of bad one: no record, no marker, no offset of a group anywhere else."""
     worker = shadow.worker().wait_ready()
+    (decision,) = printed(shadow, "request", "acc-0", "--id", "w-0", "--wait", "30")
+    assert (decision["shadow"], decision["decision"]) == (True, "approved")
     with shadow.publisher() as client:
         client.press("acc-1", press_id="p-1")
         client.raw("panic-button", None, b"nobody knows whose")
@@ -68,13 +70,14 @@ def test_a_shadow_decides_on_its_own_topic_and_leaves_no_other_trace(shadow: Dep
     series = 'gate_dead_letters_total{reason="%s",topic="withdrawal-request"}'
     wait_for(lambda: {r: worker.metric(series % r) for r in counted} == counted, "the faults to be counted")
     assert verdicts(shadow) == {
+        "w-0": ("approved", None, None),
         "w-1": ("rejected", "account_frozen", "p-1"),
         "w-2": ("approved", None, None),
         "w-3": ("rejected", "invalid_request", None),
     }
     values = [message.value() or b"" for message in shadow.read(SHADOW_TOPIC, "read_uncommitted")]
     assert all(value.startswith(b'{"shadow":true,') for value in values if value)
-    assert {topic: set(shadow.end_offsets(topic).values()) for topic in OUTPUTS} == dict.fromkeys(OUTPUTS, {0})
+    assert {end for topic in OUTPUTS for end in shadow.end_offsets(topic).values()} == {0}
     groups = {group.group_id for group in shadow.admin.list_consumer_groups().result().valid}
     assert {group for group in groups if group.startswith(shadow.name)} - {f"{shadow.name}-read"} == {
         f"{shadow.name}-shadow"
@@ -86,28 +89,32 @@ def test_a_shadow_decides_on_its_own_topic_and_leaves_no_other_trace(shadow: Dep
     (summary,) = printed(shadow, "audit")
     assert (summary["holds"], summary["not_judged"]) == (True, {})
     assert summary["audited"] == {
-        "presses": 2, "requests": 5, "decisions": 3, "requests_that_would_be_dead_letters": 2,
+        "presses": 2, "requests": 6, "decisions": 4, "requests_that_would_be_dead_letters": 2,
     }  # fmt: skip
+    refused = shadow.command("evidence", "acc-1")
+    assert (refused.returncode, refused.stderr) == (
+        2, "GATE_SHADOW is '1'; allowed is 0 for evidence: what a shadow decides is evidence of nothing\n",
+    )  # fmt: skip
     *_, total = printed(shadow, "report")
     told = ("shadow", "presses", "presses_without_account", "decided", "stopped_requests", "invalid_requests")
-    assert [total[name] for name in told] == [True, 1, 1, 3, 1, 1]
+    assert [total[name] for name in told] == [True, 1, 1, 4, 1, 1]
     assert worker.stop() == 0
 
 
 def test_the_topics_of_a_shadow_are_asked_for_by_shadows_only(deploy: Callable[..., Deployment]) -> None:
     """Without its topic a shadow ends with 4; with three topics it runs, and the live gate misses the others."""
-    gate = deploy(partitions=2)
-    assert '"created":true' in gate.command("topics", "create", **SHADOW).stdout
-    known = gate.admin.list_topics(timeout=5).topics
-    made = {name.removeprefix(gate.prefix) for name in known if name.startswith(gate.prefix)}
-    assert made == {"panic-button", "withdrawal-request", SHADOW_TOPIC}
-    assert gate.command("topics", "check", **SHADOW).stdout == '{"topics":"fine"}\n'
+    gate = deploy()
+    created = [json.loads(line) for line in gate.command("topics", "create", GATE_SHADOW="1").stdout.splitlines()]
+    assert [topic["topic"].removeprefix(gate.prefix) for topic in created if topic["created"]] == [
+        "panic-button", "withdrawal-request", SHADOW_TOPIC,
+    ]  # fmt: skip
+    assert gate.command("topics", "check", GATE_SHADOW="1").stdout == '{"topics":"fine"}\n'
     live = gate.command("topics", "check")
     assert live.returncode == 1
     assert live.stdout.count("there is no such topic") == len(TOPICS) - 2
     gate.worker(**SHADOW).wait_ready()
     gate.add_partitions("withdrawal-request", 7)
-    faults = gate.command("topics", "check", **SHADOW)
+    faults = gate.command("topics", "check", GATE_SHADOW="1")
     assert f"{gate.topic(SHADOW_TOPIC)}: partitions is 6; needed: 7 or more" in faults.stdout
     late = gate.worker(**SHADOW)
     assert late.process.wait(30) == 4
@@ -146,7 +153,7 @@ def test_a_live_gate_and_its_shadow_run_side_by_side_and_agree(shadow: Deploymen
 
 
 def test_a_shadow_killed_while_it_decides_decides_none_twice(shadow: Deployment) -> None:
-    """kill -9 in the middle, and the offsets set back to the beginning: its topic says where another goes on."""
+    """Killed in the middle, and then the offsets set back to the beginning: its topic says where another goes on."""
     first = shadow.worker().wait_ready()
     with shadow.publisher() as client:
         client.press("acc-7")
@@ -176,29 +183,14 @@ def test_a_shadow_killed_while_it_decides_decides_none_twice(shadow: Deployment)
     assert len(shadow.read(SHADOW_TOPIC)) == REQUESTS + 1
 
 
-@pytest.mark.parametrize("folder", ["a shadow's", "a live gate's"])
-def test_a_folder_of_the_other_mode_is_refused(deploy: Callable[..., Deployment], folder: str) -> None:
+def test_a_folder_of_the_other_mode_is_refused(shadow: Deployment) -> None:
     """A live gate on a shadow's folder would never announce what the shadow folded; exit 4 says what differs."""
-    gate = deploy(partitions=1)
-    gate.create_topics()
-    assert gate.command("topics", "create", **SHADOW).returncode == 0
-    before, after = (SHADOW, {}) if folder == "a shadow's" else ({}, SHADOW)
-    assert gate.worker("shared", **before).wait_ready().stop() == 0
-    refused = gate.worker("shared", **after)
-    assert refused.process.wait(30) == 4
-    there, here = ("1", "none") if folder == "a shadow's" else ("none", "1")
-    said = f"belongs to another place (GATE_SHADOW {there} there, {here} here); name another folder"
-    assert said in refused.log.read_text()
-    assert gate.worker("shared", **before).wait_ready().stop() == 0
-
-
-def test_commands_of_a_shadow_read_its_decisions_and_evidence_refuses(shadow: Deployment) -> None:
-    """`request --wait` prints the marked decision; what decides nothing is evidence of nothing."""
-    shadow.worker().wait_ready()
-    (decision,) = printed(shadow, "request", "acc-1", "--wait", "30")
-    assert (decision["shadow"], decision["decision"]) == (True, "approved")
-    refused = shadow.command("evidence", "acc-1")
-    assert refused.returncode == 2
-    assert refused.stderr == (
-        "GATE_SHADOW is '1'; allowed is 0 for evidence: what a shadow decides is evidence of nothing\n"
-    )
+    for worker in [shadow.worker("shadow"), shadow.worker("live", GATE_SHADOW="")]:
+        assert worker.wait_ready().stop() == 0
+    for refused, there, here in (
+        (shadow.worker("shadow", GATE_SHADOW=""), "1", "none"),
+        (shadow.worker("live"), "none", "1"),
+    ):
+        assert refused.process.wait(30) == 4
+        said = f"belongs to another place (GATE_SHADOW {there} there, {here} here); name another folder"
+        assert said in refused.log.read_text()
