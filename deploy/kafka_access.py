@@ -146,6 +146,7 @@ def roles(prefix: str = "", group: str = GROUP) -> tuple[Role, ...]:
                 topic(PANIC_BUTTON.name, WRITE),
                 topic(WITHDRAWAL_REQUEST.name, WRITE),
                 topic(WITHDRAWAL_DECISION.name, READ),
+                topic(WITHDRAWAL_DECISION_SHADOW.name, READ),
                 reader("drill"),
             ),
         ),

@@ -48,7 +48,7 @@ READERS = {
     "withdrawal-decision": {GATE, ENGINE, DRILL, AUDITOR},
     "freeze-status": {GATE, APP, SUPPORT, AUDITOR},
     "dead-letter": {GATE, ON_CALL, AUDITOR},
-    "withdrawal-decision-shadow": {SHADOW, AUDITOR},
+    "withdrawal-decision-shadow": {SHADOW, DRILL, AUDITOR},
 }
 USERS = {APP, WALLET, ENGINE, GATE, SHADOW, DRILL, SUPPORT, ON_CALL, AUDITOR}
 REFUSAL_SECONDS = 20.0

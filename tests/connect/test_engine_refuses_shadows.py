@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from schemas.topics import WITHDRAWAL_DECISION_SHADOW
-from tests.connect.engines import ENGINE, EngineProcess
+from tests.connect.engines import ROOT, EngineProcess
 from tests.connect.rail import open_rail
 from tests.processes import wait_for
 
@@ -30,7 +30,8 @@ def test_an_engine_that_reads_an_approval_of_a_shadow_pays_nothing(deploy: Calla
         # The live gate goes on behind the source of that record, as behind any decision.
         gate.worker().wait_ready()
         client.request("acc-1", "w-live")
-        paying = [sys.executable, str(ENGINE), str(gate.folder / "ledger.sqlite"), rail.url]
+        program = str(ROOT / "docs" / "examples" / "engine.py")
+        paying = [sys.executable, program, str(gate.folder / "ledger.sqlite"), rail.url]
         engine = EngineProcess(gate, paying, gate.folder / "engine.log")
         try:
             wait_for(lambda: rail.payments, "a payment")
