@@ -31,6 +31,11 @@ MAX_APPROVAL_SECONDS = 59
 MAX_DUPLICATE_SECONDS = 7 * 86_400
 # Behind the group of a shadow, so that it never shares partitions or transactional ids with a gate that is live.
 SHADOW_SUFFIX = "-shadow"
+# What would let a shadow be taken for a gate that is live.
+NOT_OF_A_SHADOW = {
+    "GATE_CONSOLE": "it would tell support that withdrawals are stopped",
+    "GATE_DECISION_KEY_FILE": "no decision of a shadow may be signed",
+}
 MAX_PORT = 65_535
 # Kafka allows topic names of 249 characters; the longest of ours has 26, and transactional ids are made of both.
 MAX_PREFIX_CHARACTERS = 100
@@ -253,9 +258,10 @@ class Settings:
         for setting in fields(cls):
             name, default, read = (setting.metadata[part] for part in ("name", "default", "read"))
             values[setting.name] = read(name, found.get(name, "") or default)
-        if values["shadow"] and values["decision_key_file"] is not None:
-            name = "GATE_DECISION_KEY_FILE"
-            raise SettingsError(name, found[name], "nothing with GATE_SHADOW=1: no decision of a shadow may be signed")
+        if values["shadow"]:
+            for name, why in NOT_OF_A_SHADOW.items():
+                if found.get(name, "") not in {"", "0"}:
+                    raise SettingsError(name, found[name], f"nothing with GATE_SHADOW=1: {why}")
         settings = cls(**values)
         settings._require_a_token_off_loopback()
         return settings
