@@ -391,25 +391,3 @@ def test_a_console_off_loopback_without_a_token_is_refused(tmp_path: Path, http:
     assert Settings.from_environment({"GATE_HTTP": http}).http[1] in {1, 8080}
     for loopback in ("127.0.0.1:8080", "127.9.9.9:1", "[::1]:8080", "localhost:8080"):
         assert Settings.from_environment({"GATE_CONSOLE": "1", "GATE_HTTP": loopback}).console
-
-
-def test_a_shadow_has_no_name_for_what_the_live_gate_writes() -> None:
-    """Its decisions, its group and its transactional ids are its own; what it reads is everybody's."""
-    live, shadow = (Settings.from_environment({"GATE_TOPIC_PREFIX": "p.", "GATE_SHADOW": on}) for on in ("", "1"))
-    assert live.topic("withdrawal-decision") == "p.withdrawal-decision"
-    assert shadow.topic("withdrawal-decision") == "p.withdrawal-decision-shadow"
-    assert (live.workers_group, shadow.workers_group) == ("withdrawal-gate", "withdrawal-gate-shadow")
-    assert {shadow.topic(topic.name) for topic in shadow.topics} == {
-        "p.panic-button", "p.withdrawal-request", "p.withdrawal-decision-shadow",
-    }  # fmt: skip
-    assert len(live.topics) == 5
-
-
-@pytest.mark.parametrize("name", ["GATE_DECISION_KEY_FILE", "GATE_CONSOLE"])
-def test_a_shadow_that_could_be_taken_for_a_live_gate_is_refused(tmp_path: Path, name: str) -> None:
-    """A signed approval that decides nothing, or a console that tells support that withdrawals are stopped."""
-    value = "1" if name == "GATE_CONSOLE" else write(tmp_path, "2026-11 " + "0a" * 32)
-    Settings.from_environment({name: value, "GATE_SHADOW": "0"})
-    with pytest.raises(SettingsError) as refused:
-        Settings.from_environment({name: value, "GATE_SHADOW": "1"})
-    assert str(refused.value).startswith(f"{name} is {value!r}; allowed is nothing with GATE_SHADOW=1: ")
