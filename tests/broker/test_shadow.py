@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHADOW = {"GATE_SHADOW": "1"}
 SHADOW_TOPIC = "withdrawal-decision-shadow"
 OUTPUTS = ("withdrawal-decision", "freeze-status", "dead-letter")
-REQUESTS = 20_000
+REQUESTS = 6_000
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_live_gate_and_its_shadow_run_side_by_side_and_agree(shadow: Deploymen
     follower = shadow.worker().wait_ready()
     live = shadow.worker(GATE_SHADOW="").wait_ready()
     with shadow.publisher() as client:
-        for number in range(300):
+        for number in range(60):
             if number % 3 == 0:
                 client.press(f"acc-{number}")
             client.request(f"acc-{number}")
