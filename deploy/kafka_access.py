@@ -24,7 +24,15 @@ from confluent_kafka.admin import (
 )
 
 from deploy.kafka_topics import CLUSTER
-from schemas.topics import DEAD_LETTER, FREEZE_STATUS, PANIC_BUTTON, TOPICS, WITHDRAWAL_DECISION, WITHDRAWAL_REQUEST
+from schemas.topics import (
+    DEAD_LETTER,
+    FREEZE_STATUS,
+    PANIC_BUTTON,
+    TOPICS,
+    WITHDRAWAL_DECISION,
+    WITHDRAWAL_DECISION_SHADOW,
+    WITHDRAWAL_REQUEST,
+)
 
 GROUP = "withdrawal-gate"
 REQUEST_SECONDS = 15.0
@@ -75,7 +83,8 @@ def roles(prefix: str = "", group: str = GROUP) -> tuple[Role, ...]:
         return Right("transactionalId", f"{of_group}-{prefix}{of_topic}-", (WRITE,), prefixed=True)
 
     announce = f"{group}-announce"
-    everything = tuple(topic(one.name, READ, DESCRIBE_CONFIGS) for one in TOPICS)
+    shadow = f"{group}-shadow"
+    everything = tuple(topic(one.name, READ, DESCRIBE_CONFIGS) for one in (*TOPICS, WITHDRAWAL_DECISION_SHADOW))
     return (
         Role(
             "withdrawal-gate",
@@ -92,6 +101,19 @@ def roles(prefix: str = "", group: str = GROUP) -> tuple[Role, ...]:
                 reader("tail"),
                 transactions(group, WITHDRAWAL_REQUEST.name),
                 transactions(announce, PANIC_BUTTON.name),
+            ),
+        ),
+        Role(
+            "withdrawal-gate-shadow",
+            "runs the workers of a shadow (`GATE_SHADOW`)",
+            (
+                topic(PANIC_BUTTON.name, READ, DESCRIBE_CONFIGS),
+                topic(WITHDRAWAL_REQUEST.name, READ, DESCRIBE_CONFIGS),
+                topic(WITHDRAWAL_DECISION_SHADOW.name, READ, WRITE, DESCRIBE_CONFIGS),
+                member(shadow),
+                reader("shadow-follow"),
+                reader("shadow-tail"),
+                transactions(shadow, WITHDRAWAL_REQUEST.name),
             ),
         ),
         Role(
@@ -124,6 +146,7 @@ def roles(prefix: str = "", group: str = GROUP) -> tuple[Role, ...]:
                 topic(PANIC_BUTTON.name, WRITE),
                 topic(WITHDRAWAL_REQUEST.name, WRITE),
                 topic(WITHDRAWAL_DECISION.name, READ),
+                topic(WITHDRAWAL_DECISION_SHADOW.name, READ),
                 reader("drill"),
             ),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from schemas import dead_letter, freeze_status, panic_button, withdrawal_decision, withdrawal_request
@@ -97,5 +97,13 @@ DEAD_LETTER = Topic(
     partitions_of=withdrawal_request.TOPIC,
 )
 TOPICS = (PANIC_BUTTON, WITHDRAWAL_REQUEST, WITHDRAWAL_DECISION, FREEZE_STATUS, DEAD_LETTER)
+# What a gate in shadow mode needs; its decisions lie in a topic of their own, made like the other.
+SHADOW_NEEDS = (PANIC_BUTTON, WITHDRAWAL_REQUEST, WITHDRAWAL_DECISION)
+WITHDRAWAL_DECISION_SHADOW = replace(
+    WITHDRAWAL_DECISION,
+    name=withdrawal_decision.SHADOW_TOPIC,
+    written_by="gate in shadow mode",
+    read_by="report and audit, never an engine",
+)
 # With more than one replica, an acknowledged record lies on at least this many brokers.
 MIN_INSYNC_REPLICAS = 2

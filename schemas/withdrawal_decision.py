@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from schemas.dead_letter import Headers
 
 TOPIC = "withdrawal-decision"
+# Where a gate in shadow mode puts its decisions. They decide nothing, and each says so itself.
+SHADOW_TOPIC = f"{TOPIC}-shadow"
 TRACE_HEADER = "traceparent"
 # W3C Trace Context, version 00 and what later ones have in common with it. Anything else is not carried on: a decision
 # must not grow beyond what its topic takes by what a publisher calls a trace.
@@ -57,30 +59,33 @@ def encode_decision(  # noqa: PLR0913  (the record's fields, each by name)
     source: str,
     freeze_view: str,
     request: bytes | None,
+    shadow: bool = False,
 ) -> bytes:
     """Write a decision; `request` is the record's value as it came, None when it can't be repeated.
 
     Times are RFC 3339. `source` is `withdrawal-request:<partition>:<offset>`, `freeze_view` is
-    `<partition>:<end offset>` of every `panic-button` partition, joined by commas.
+    `<partition>:<end offset>` of every `panic-button` partition, joined by commas. With `shadow` the mark comes first,
+    so that whoever looks at the record sees it, however long it is.
     """
-    return orjson.dumps(
-        {
-            "withdrawal_id": withdrawal_id,
-            "account_id": account_id,
-            "decision": "approved" if reason is None else "rejected",
-            "reason": reason,
-            "frozen_until": frozen_until,
-            "press_id": press_id,
-            "decided_at": decided_at,
-            "valid_until": valid_until,
-            "source": source,
-            "freeze_view": freeze_view,
-            "request": None if request is None else orjson.Fragment(request),
-        }
-    )
+    fields = {
+        "withdrawal_id": withdrawal_id,
+        "account_id": account_id,
+        "decision": "approved" if reason is None else "rejected",
+        "reason": reason,
+        "frozen_until": frozen_until,
+        "press_id": press_id,
+        "decided_at": decided_at,
+        "valid_until": valid_until,
+        "source": source,
+        "freeze_view": freeze_view,
+        "request": None if request is None else orjson.Fragment(request),
+    }
+    return orjson.dumps({"shadow": True, **fields} if shadow else fields)
 
 
-def approval_form(*, decided_at: str, valid_until: str, partition: int, freeze_view: str) -> bytes:
+def approval_form(
+    *, decided_at: str, valid_until: str, partition: int, freeze_view: str, shadow: bool = False
+) -> bytes:
     """Return what all approvals of a partition's batch share, with four blanks to be filled in by `%`.
 
     They are: withdrawal id and account id, each as JSON, the offset of the request, and its value. Filling the form
@@ -97,6 +102,7 @@ def approval_form(*, decided_at: str, valid_until: str, partition: int, freeze_v
         source=f"withdrawal-request:{partition}:%o",
         freeze_view=freeze_view,
         request=b"%r",
+        shadow=shadow,
     )
     return form.replace(b'"%w"', b"%b").replace(b'"%a"', b"%b").replace(b":%o", b":%d").replace(b"%r", b"%b")
 

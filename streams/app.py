@@ -181,10 +181,14 @@ class Work(Service):
             return
         # Only a worker whose table is current takes requests over.
         runtime.gate_intake.join()
-        runtime.announce_intake.join()
-        fetch_requests, fetch_presses = runtime.gate_intake.fetch, runtime.announce_intake.fetch
+        fetch_requests = runtime.gate_intake.fetch
         self._spawn(app.gate_feed.fetch_for_ever(lambda: fetch_requests(gate.MAX_BATCH_RECORDS, FETCH_SECONDS)))
-        self._spawn(app.announce_feed.fetch_for_ever(lambda: fetch_presses(announce.MAX_BATCH_RECORDS, FETCH_SECONDS)))
+        if (announcing := runtime.announce_intake) is not None:
+            announcing.join()
+            fetch_presses = announcing.fetch
+            self._spawn(
+                app.announce_feed.fetch_for_ever(lambda: fetch_presses(announce.MAX_BATCH_RECORDS, FETCH_SECONDS))
+            )
         self._spawn(self._every(PURGE_SECONDS, "announce", runtime.purge))
 
     async def _every(self, seconds: float, role: str, work: Any) -> None:  # noqa: ANN401  (any callable)

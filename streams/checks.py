@@ -13,7 +13,6 @@ from schemas.topics import (
     MIN_INSYNC_REPLICAS,
     PANIC_BUTTON,
     PANIC_RETENTION_MARGIN_MS,
-    TOPICS,
     WITHDRAWAL_DECISION,
     WITHDRAWAL_REQUEST,
 )
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def require_sound_topics(client: AdminClient, settings: Settings) -> dict[str, TopicFacts]:
-    """Return what the brokers say of the five topics, by their names in the contract; raise TopicFaults."""
+    """Return what the brokers say of the topics, by their names in the contract; raise TopicFaults."""
     facts, faults = inspect_topics(client, settings)
     if faults:
         raise TopicFaults(faults)
@@ -40,7 +39,7 @@ def inspect_topics(client: AdminClient, settings: Settings) -> tuple[dict[str, T
     """Return the facts and every fault, one sentence each."""
     facts: dict[str, TopicFacts] = {}
     faults: list[str] = []
-    for topic in TOPICS:
+    for topic in settings.topics:
         found = describe_topic(client, settings.topic(topic.name))
         if found is None:
             faults.append(

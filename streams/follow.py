@@ -67,7 +67,7 @@ class Follow:
         self._clock = clock
         self._metrics = metrics
         self._health = health
-        self.consumer = reader(settings, f"{settings.group}-follow")
+        self.consumer = reader(settings, f"{settings.workers_group}-follow")
         self._followed = 0
         self._wanted = 0
         self._started_ms = clock.now_ms()

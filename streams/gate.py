@@ -122,7 +122,9 @@ class Gate:
         self._stopped = stopped
         self._request_topic = settings.topic(withdrawal_request.TOPIC)
         self._decision_topic = settings.topic(withdrawal_decision.TOPIC)
-        self._dead_letter_topic = settings.topic(dead_letter.TOPIC)
+        # None for a shadow: what can't be decided is counted, and nobody is given anything to act upon.
+        self._dead_letter_topic = None if settings.shadow else settings.topic(dead_letter.TOPIC)
+        self._shadow = settings.shadow
         self._keys = settings.decision_key_file
         self._approval_ms = settings.approval_seconds * 1000
         self._panic_partitions = panic_partitions
@@ -221,7 +223,11 @@ class Gate:
         decided_at = rfc3339(gathered.asked_ms)
         valid_until = rfc3339(gathered.asked_ms + self._approval_ms)
         form = approval_form(
-            decided_at=decided_at, valid_until=valid_until, partition=partition, freeze_view=gathered.freeze_view
+            decided_at=decided_at,
+            valid_until=valid_until,
+            partition=partition,
+            freeze_view=gathered.freeze_view,
+            shadow=self._shadow,
         )
         for message, request, requested_ms in lane:
             if isinstance(request, Fault):
@@ -257,6 +263,7 @@ class Gate:
                     source=f"{withdrawal_request.TOPIC}:{partition}:{message.offset()}",
                     freeze_view=gathered.freeze_view,
                     request=message.value() if embeddable else None,
+                    shadow=self._shadow,
                 )
             headers = None if message.headers() is None else trace_of(headers_of(message))
             if self._keys is not None:
@@ -267,11 +274,13 @@ class Gate:
         return outcomes
 
     def _bury(self, message: Message, fault: Fault, outcomes: Outcomes) -> None:
+        outcomes.faults[fault.reason] += 1
+        if self._dead_letter_topic is None:
+            return
         partition = message.partition() or 0
         source = f"{withdrawal_request.TOPIC}:{partition}:{message.offset()}"
         record = bury(self._dead_letter_topic, partition, message, fault, source, self._max_dead_letter_bytes)
         outcomes.work.records.append(record)
-        outcomes.faults[fault.reason] += 1
 
     def _account_for(self, batch: Batch, done: dict[int, Outcomes]) -> None:
         """Remember and count what has committed."""

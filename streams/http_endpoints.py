@@ -46,6 +46,7 @@ class Served(Protocol):
     clock: BrokerClock
     health: Health
     metrics: Metrics
+    settings: Settings
     # None until the data folder is open.
     table: FreezeTable | None
     # What the console counts, None when it is off.
@@ -64,9 +65,8 @@ def endpoints(served: Served, settings: Settings) -> web.Application:
         ready = not any(problems.values())
         lines = [f"[{'-' if problem else '+'}] {check}: {problem or 'ok'}" for check, problem in problems.items()]
         shown = lines if "verbose" in request.query or not ready else []
-        return web.Response(
-            status=200 if ready else 503, text="\n".join([*shown, "ready" if ready else "not ready", ""])
-        )
+        last = f"{'ready' if ready else 'not ready'}{', as a shadow' if served.settings.shadow else ''}"
+        return web.Response(status=200 if ready else 503, text="\n".join([*shown, last, ""]))
 
     async def metrics(_request: web.Request) -> web.Response:
         body = generate_latest(served.metrics.registry)

@@ -155,6 +155,14 @@ DATA_FREE = Metric(
 DATA_SIZE = Metric(
     "gate_data_size_bytes", Kind.GAUGE, "bytes", (), "Size of the file system of GATE_DATA_DIR.", "Nothing."
 )
+SHADOW = Metric(
+    "gate_shadow",
+    Kind.GAUGE,
+    "",
+    (),
+    "1 when this worker is a shadow (GATE_SHADOW), whose decisions decide nothing, else 0.",
+    "1 where withdrawals should be stopped: nothing is; start the worker without GATE_SHADOW.",
+)
 BUILD = Metric(
     "gate_build_info",
     Kind.INFO,
@@ -180,6 +188,7 @@ WORKER = (
     TOPIC_FAULTS,
     DATA_FREE,
     DATA_SIZE,
+    SHADOW,
     BUILD,
 )
 

@@ -89,6 +89,7 @@ class Metrics:
         self.topic_faults = gauge(metric_list.TOPIC_FAULTS, registry)
         self.data_free = gauge(metric_list.DATA_FREE, registry)
         self.data_size = gauge(metric_list.DATA_SIZE, registry)
+        self.shadow = gauge(metric_list.SHADOW, registry)
         build = metric_list.BUILD
         Info(build.name.removesuffix("_info"), build.meaning, registry=registry).info(
             {"version": version("withdrawal-gate")}

@@ -152,8 +152,9 @@ def _before_sending(what: str) -> Iterator[None]:
 
 
 def _output_ends(settings: Settings, client: AdminClient) -> dict[str, dict[int, int]]:
-    """Return the end offsets of the two topics in which a request's outcome can lie."""
-    topics = [settings.topic(topic) for topic in (withdrawal_decision.TOPIC, dead_letter.TOPIC)]
+    """Return the end offsets of the topics in which a request's outcome can lie."""
+    outputs = (withdrawal_decision.TOPIC, dead_letter.TOPIC)
+    topics = [settings.topic(topic.name) for topic in settings.topics if topic.name in outputs]
     return {
         topic: ask(lambda topic=topic, count=count: end_offsets(client, topic, range(count)))  # type: ignore[misc]
         for topic, count in require_topics(client, topics).items()

@@ -48,10 +48,10 @@ class RequestResume:
         lane.learn_time(self._clock, self._settings.topic(withdrawal_decision.TOPIC), lane.partition)
         decisions = self._tail(withdrawal_decision.TOPIC, lane.partition)
         requests = self._tail(withdrawal_request.TOPIC, lane.partition)
-        outcomes = [
-            decisions.last(lambda message: _decided(message, lane.partition)),
-            self._tail(dead_letter.TOPIC, lane.partition).last(lambda message: _dead(message, lane.partition)),
-        ]
+        outcomes = [decisions.last(lambda message: _decided(message, lane.partition))]
+        if not self._settings.shadow:  # which writes none
+            letters = self._tail(dead_letter.TOPIC, lane.partition)
+            outcomes.append(letters.last(lambda message: _dead(message, lane.partition)))
         done = max([-1, *(offset for offset in outcomes if offset is not None)])
         first, end = requests.start(), requests.end()
         if max(done + 1, committed or 0) > end:

@@ -62,8 +62,11 @@ class Runtime:
         self.metrics = Metrics()
         self.metrics.ready.set_function(lambda: int(self.health.ready))
         self.metrics.watch_folder(self.folder)
+        self.metrics.shadow.set(settings.shadow)
         self.table: FreezeTable | None = None
         self.stopped = Stopped(self.clock.now_ms()) if settings.console else None
+        # None in a shadow, which announces nothing.
+        self.announce_intake: ExactlyOnce | None = None
         self.stopping = threading.Event()
         self._threads: dict[str, ThreadPoolExecutor] = {}
         # What has to be closed, with the role that uses it; the last made is closed first.
@@ -74,21 +77,33 @@ class Runtime:
         self.client = reach(self.settings)
         self.health.set("kafka", None)
         facts = require_sound_topics(self.client, self.settings)
+        if self.settings.shadow:
+            log.warning(
+                "a shadow: what it decides goes to %s alone and decides nothing", facts[withdrawal_decision.TOPIC].name
+            )
         self._open_folder({name: found.topic_id for name, found in facts.items()})
         self._make_followers(facts)
-        self._make_deciders(facts)
+        self._make_gate(facts)
+        if self.settings.shadow:
+            self._closing.append(("announce", lambda: None))  # its thread purges, here too
+        else:
+            self._make_announcer(facts)
         self.lag = Lag(self)
         self.topic_watch = TopicWatch(self.settings, self.client, self.metrics)
         clients: dict[str, AdminClient | Consumer] = {
             "questions": self.client,
             "follow": self.follow.consumer,
             "gate": self.gate_intake.consumer,
-            "announce": self.announce_intake.consumer,
         }
+        if self.announce_intake is not None:
+            clients["announce"] = self.announce_intake.consumer
         self.lifeline = Lifeline(self.settings, clients, replace_process)
 
     def _open_folder(self, topic_ids: dict[str, str]) -> None:
         cluster = {"cluster": self.client.cluster_id(timeout=REQUEST_SECONDS)}
+        if self.settings.shadow:
+            # A shadow keeps nothing to announce: a live gate that went on in its folder would never tell of freezes.
+            cluster["GATE_SHADOW"] = "1"
         self.table = FreezeTable(self.folder / "freezes", cluster | _only(topic_ids, panic_button.TOPIC))
         self._closing.append(("table", self.table.close))
         decided_here = _only(topic_ids, withdrawal_request.TOPIC, withdrawal_decision.TOPIC)
@@ -117,21 +132,25 @@ class Runtime:
             health=self.health,
         )
 
-    def _make_deciders(self, facts: dict[str, TopicFacts]) -> None:
-        settings = self.settings
-        limits = {
+    def _limits(self, facts: dict[str, TopicFacts]) -> dict[str, int]:
+        """Return how large a record the outputs take."""
+        return {
             name: int(topic_config(self.client, facts[name].name)["max.message.bytes"])
             for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC, freeze_status.TOPIC)
+            if name in facts
         }
-        statuses = facts[freeze_status.TOPIC].partitions
+
+    def _make_gate(self, facts: dict[str, TopicFacts]) -> None:
+        settings = self.settings
+        limits = self._limits(facts)
         self.gate_intake = ExactlyOnce(
             settings,
-            group=settings.group,
+            group=settings.workers_group,
             topic=facts[withdrawal_request.TOPIC].name,
             resume=RequestResume(settings, client=self.client, clock=self.clock, ids=self.ids),
             clock=self.clock,
             metrics=self.metrics,
-            output_bytes=(limits[withdrawal_decision.TOPIC], limits[dead_letter.TOPIC]),
+            output_bytes=[limits[name] for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC) if name in limits],
         )
         self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
@@ -146,11 +165,16 @@ class Runtime:
             panic_partitions=facts[panic_button.TOPIC].partitions,
             stopped=self.stopped,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
-            max_dead_letter_bytes=limits[dead_letter.TOPIC],
+            max_dead_letter_bytes=limits.get(dead_letter.TOPIC, 0),
         )
+
+    def _make_announcer(self, facts: dict[str, TopicFacts]) -> None:
+        settings = self.settings
+        limits = self._limits(facts)
+        statuses = facts[freeze_status.TOPIC].partitions
         self.announce_intake = ExactlyOnce(
             settings,
-            group=f"{settings.group}-announce",
+            group=f"{settings.workers_group}-announce",
             topic=facts[panic_button.TOPIC].name,
             resume=PressResume(settings, client=self.client, clock=self.clock, status_partitions=statuses),
             clock=self.clock,
@@ -199,8 +223,10 @@ class Runtime:
 
     def purge(self) -> None:
         """Drop what nothing can ask for any more."""
+        announced = self.open_table.applied
         try:
-            announced = self.announce_intake.committed(self.open_table.applied)
+            if self.announce_intake is not None:
+                announced = self.announce_intake.committed(announced)
         except KafkaException as exception:
             log.debug("nothing purged: %s", error_of(exception).str())
             return

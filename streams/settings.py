@@ -12,7 +12,9 @@ import orjson
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas import withdrawal_decision
 from schemas.signature import SigningKeys, parse_keys
+from schemas.topics import SHADOW_NEEDS, TOPICS, Topic
 from schemas.wire import parse_rfc3339
 from streams.console.access import ConsoleToken, is_loopback, parse_token
 from streams.errors import SettingsError
@@ -27,9 +29,15 @@ LOG_FORMATS = ("text", "json")
 # An approval must be worthless a minute after it was given, so that a press a moment later still catches it (G7).
 MAX_APPROVAL_SECONDS = 59
 MAX_DUPLICATE_SECONDS = 7 * 86_400
-NOT_IN_THIS_VERSION = ("GATE_SHADOW",)
+# Behind the group of a shadow, so that it never shares partitions or transactional ids with a gate that is live.
+SHADOW_SUFFIX = "-shadow"
+# What would let a shadow be taken for a gate that is live.
+NOT_OF_A_SHADOW = {
+    "GATE_CONSOLE": "it would tell support that withdrawals are stopped",
+    "GATE_DECISION_KEY_FILE": "no decision of a shadow may be signed",
+}
 MAX_PORT = 65_535
-# Kafka allows topic names of 249 characters; the longest of ours has 19, and transactional ids are made of both.
+# Kafka allows topic names of 249 characters; the longest of ours has 26, and transactional ids are made of both.
 MAX_PREFIX_CHARACTERS = 100
 MAX_GROUP_CHARACTERS = 150
 # librdkafka options that carry a promise: a file of options must not be able to take one away.
@@ -88,6 +96,8 @@ def _prefix(name: str, text: str) -> str:
 def _group(name: str, text: str) -> str:
     if not 1 <= len(text) <= MAX_GROUP_CHARACTERS or not text.isprintable() or text != text.strip():
         raise SettingsError(name, text, "1 to 150 printable characters without spaces at the ends")
+    if text.endswith(SHADOW_SUFFIX):
+        raise SettingsError(name, text, f"a name without {SHADOW_SUFFIX} at its end, which is the group of a shadow")
     return text
 
 
@@ -235,6 +245,7 @@ class Settings:
     console_token_file: ConsoleToken | None = _setting(
         "GATE_CONSOLE_TOKEN_FILE", "", "path of the console's bearer token, needed off loopback", _token
     )
+    shadow: bool = _setting("GATE_SHADOW", "", "1: decide on a topic of its own, and nothing else", _switch)
     decision_key_file: SigningKeys | None = _setting(
         "GATE_DECISION_KEY_FILE", "", "path of the keys that sign decisions", _keys
     )
@@ -243,14 +254,14 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read every setting; raise SettingsError for the first that is wrong. An empty value means the default."""
         found = os.environ if environment is None else environment
-        for name in NOT_IN_THIS_VERSION:
-            if found.get(name):
-                # Ignored, it would be a promise not kept: decisions enforced that were meant for trial.
-                raise SettingsError(name, found[name], "nothing: this version does not have it")
         values = {}
         for setting in fields(cls):
             name, default, read = (setting.metadata[part] for part in ("name", "default", "read"))
             values[setting.name] = read(name, found.get(name, "") or default)
+        if values["shadow"]:
+            for name, why in NOT_OF_A_SHADOW.items():
+                if found.get(name, "") not in {"", "0"}:
+                    raise SettingsError(name, found[name], f"nothing with GATE_SHADOW=1: {why}")
         settings = cls(**values)
         settings._require_a_token_off_loopback()
         return settings
@@ -262,5 +273,20 @@ class Settings:
             raise SettingsError(name, "", f"the path of a file with a token, as {why}")
 
     def topic(self, name: str) -> str:
-        """Return the name that a topic of the contract has in this deployment."""
-        return self.topic_prefix + name
+        """Return the name that a topic of the contract has in this deployment.
+
+        A shadow's decisions lie in a topic of their own. It is told no other name for them, so it can't write the live
+        topic by mistake.
+        """
+        apart = self.shadow and name == withdrawal_decision.TOPIC
+        return self.topic_prefix + (withdrawal_decision.SHADOW_TOPIC if apart else name)
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics of the contract that this gate needs: a shadow writes neither statuses nor dead letters."""
+        return SHADOW_NEEDS if self.shadow else TOPICS
+
+    @property
+    def workers_group(self) -> str:
+        """The consumer group of the workers; also begins their other groups' names and their transactional ids."""
+        return self.group + SHADOW_SUFFIX if self.shadow else self.group

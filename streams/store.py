@@ -39,7 +39,10 @@ def open_store(folder: Path, identity: dict[str, str]) -> Rdict:
         database[_IDENTITY_KEY] = orjson.dumps(identity)
     elif (found := orjson.loads(stored)) != identity:
         database.close()
-        differs = ", ".join(f"{name} {found.get(name)} there, {identity[name]} here" for name in sorted(identity))
+        names = sorted(name for name in {*found, *identity} if found.get(name) != identity.get(name))
+        differs = ", ".join(
+            f"{name} {found.get(name, 'none')} there, {identity.get(name, 'none')} here" for name in names
+        )
         message = f"data folder {folder} belongs to another place ({differs}); name another folder or delete this one"
         raise FolderFault(message)
     return database

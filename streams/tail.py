@@ -38,7 +38,7 @@ class Tail:
 
     def read(self, start: int) -> Iterator[Message]:
         """Yield the records from `start` to the last stable offset as it is when it is reached."""
-        consumer = reader(self._settings, f"{self._settings.group}-tail")
+        consumer = reader(self._settings, f"{self._settings.workers_group}-tail")
         try:
             consumer.assign([TopicPartition(self._topic, self._partition, start)])
             yield from _to_end(consumer)
@@ -66,7 +66,7 @@ class Tail:
 
     def since(self, time_ms: int) -> int | None:
         """Return the first offset appended at `time_ms` or later, None when there is none."""
-        consumer = reader(self._settings, f"{self._settings.group}-tail")
+        consumer = reader(self._settings, f"{self._settings.workers_group}-tail")
         try:
             place = TopicPartition(self._topic, self._partition, time_ms)
             found = ask(lambda: consumer.offsets_for_times([place], REQUEST_SECONDS))[0]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka.admin import NewTopic
 
-from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, PANIC_BUTTON, PANIC_RETENTION_MARGIN_MS, TOPICS
+from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, PANIC_BUTTON, PANIC_RETENTION_MARGIN_MS
 from streams.checks import inspect_topics
 from streams.kafka import describe_topic, reach
 from streams.output import emit
@@ -20,7 +20,7 @@ def create_topics(settings: Settings, partitions: int | None, replication: int |
     """Make the missing topics and print a line for each topic."""
     client = reach(settings)
     counts: dict[str, int] = {}
-    for topic in TOPICS:
+    for topic in settings.topics:
         name = settings.topic(topic.name)
         found = describe_topic(client, name)
         if found is None:

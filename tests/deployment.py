@@ -24,13 +24,15 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, WITHDRAWAL_DECISION_SHADOW
 from streams.judge import History, Outcome, PressRecord, PressSent, RequestSent
 from streams.kafka import topic_config
 from tests.processes import PATIENCE_SECONDS, Worker, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from schemas.topics import Topic
 
 READ_SECONDS = 20.0
 
@@ -44,6 +46,8 @@ class Deployment:
     folder: Path
     partitions: int = 3
     environment: dict[str, str] = field(default_factory=dict)
+    # Where its decisions are read; those of a shadow lie elsewhere.
+    decision_topic: str = "withdrawal-decision"
     history: History = field(default_factory=History)
     workers: list[Worker] = field(default_factory=list)
     _publishers: list[Publisher] = field(default_factory=list)
@@ -70,8 +74,9 @@ class Deployment:
         """Return the topic's name in this deployment."""
         return self.prefix + name
 
-    def create_topics(self, **config: dict[str, str]) -> None:
-        """Make the five topics; `panic_button={...}` overrides that topic's configuration."""
+    def create_topics(self, *more: Topic, **config: dict[str, str]) -> None:
+        """Make the five topics and `more`; `panic_button={...}` overrides that topic's configuration."""
+        topics = (*TOPICS, *more)
         new = [
             NewTopic(
                 self.topic(topic.name),
@@ -79,23 +84,24 @@ class Deployment:
                 1,
                 config={**topic.config, **config.get(topic.name.replace("-", "_"), {})},
             )
-            for topic in TOPICS
+            for topic in topics
         ]
         for future in self.admin.create_topics(new).values():
             future.result()
-        wait_for(self._topics_known, "the new topics to be known")
+        wait_for(lambda: self._known(topics), "the new topics to be known")
 
-    def _topics_known(self) -> bool:
+    def _known(self, topics: Sequence[Topic]) -> bool:
         known = self.admin.list_topics(timeout=5).topics
         return all(
             self.topic(topic.name) in known
             and all(partition.leader >= 0 for partition in known[self.topic(topic.name)].partitions.values())
-            for topic in TOPICS
+            for topic in topics
         )
 
     def delete_topics(self) -> None:
         """Take the topics away again."""
-        for future in self.admin.delete_topics([self.topic(topic.name) for topic in TOPICS]).values():
+        topics = [self.topic(topic.name) for topic in (*TOPICS, WITHDRAWAL_DECISION_SHADOW)]
+        for future in self.admin.delete_topics(topics).values():
             try:
                 future.result()
             except KafkaException as exception:
@@ -193,7 +199,7 @@ class Deployment:
 
     def decisions(self) -> dict[str, dict[str, Any]]:
         """Return the decisions by withdrawal id."""
-        return {decision["withdrawal_id"]: decision for decision in self.values("withdrawal-decision")}
+        return {decision["withdrawal_id"]: decision for decision in self.values(self.decision_topic)}
 
     def end_offsets(self, name: str) -> dict[int, int]:
         """Return the end offset of each partition."""
@@ -228,7 +234,7 @@ class Deployment:
 
     def read_history(self) -> None:
         """Read what the topics say into the history, for the judge."""
-        self.history.outcomes = [Outcome.of_decision(message) for message in self.read("withdrawal-decision")]
+        self.history.outcomes = [Outcome.of_decision(message) for message in self.read(self.decision_topic)]
         self.history.outcomes += [
             outcome for message in self.read("dead-letter") if (outcome := Outcome.of_dead_letter(message)) is not None
         ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.command import answering, forget_stdout, guarded
+from streams.errors import SettingsError
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -129,6 +130,9 @@ def evidence(  # noqa: PLR0913  (the command's options, each by name)
     if (account is None) == (verify is None) or (html_path and verify):
         message = "name an ACCOUNT, or a file with --verify"
         raise click.UsageError(message)
+    if settings.shadow:
+        name = "GATE_SHADOW"
+        raise SettingsError(name, "1", "0 for evidence: what a shadow decides is evidence of nothing")
     if verify is not None:
         sys.exit(found.verify(settings, verify))
     lines = found.evidence(settings, account or "", since, until)

@@ -120,7 +120,8 @@ def watch(settings: Settings, since: str | None = None) -> None:
     span = span_between(since, None)
     client = reach(settings, COMMAND_REACH_SECONDS)
     prefix = settings.topic("")
-    partitions = require_topics(client, [settings.topic(topic) for topic in WATCHED])
+    watched = [settings.topic(topic.name) for topic in settings.topics if topic.name in WATCHED]
+    partitions = require_topics(client, watched)
     places = []
     for topic, count in partitions.items():
         first = ends = _ends(client, topic, count)

@@ -85,10 +85,12 @@ class Day:
 # presses: all; of them those that froze, moved the end, moved it when the reminder was due, or changed nothing, and
 # those whose length was adjusted
 # freezes: episodes begun; of them over by now, those over that stopped no request, and those begun within a day of the
-# end of the one before. stopped_requests: rejected because frozen.
+# end of the one before. stopped_requests: rejected because frozen; of all that were decided, as were invalid_requests.
+# presses_without_account: those whose account can't be told; they are not among the presses.
 COUNTS = (
     "presses", "frozen", "extended", "extended_in_last_hour", "unchanged", "defaulted", "raised", "lowered",
     "freezes", "over", "over_without_stopped", "again_within_a_day", "stopped_requests",
+    "decided", "invalid_requests", "presses_without_account",
 )  # fmt: skip
 DAY_MS = 86_400_000
 
@@ -112,6 +114,9 @@ def report(
         total.add(day)
     rows = [day.row(rfc3339(first_ms)[:10]) for first_ms, day in sorted(days.items())]
     rows.append({**total.row("all"), "until": rfc3339(now_ms) if now_ms else None})
+    if settings.shadow:
+        # What is called stopped would have been stopped.
+        rows = [{"shadow": True, **row} for row in rows]
     for row in rows:
         emit(row)
     if csv_path is not None:
@@ -137,6 +142,8 @@ def _fold_presses(settings: Settings, span: Span, database: Rdict, days: dict[in
         kind, append_ms = message.timestamp()
         press = parse_press(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
         if not isinstance(press, Press) or kind != TIMESTAMP_LOG_APPEND_TIME:
+            if isinstance(press, Fault) and _within(span, append_ms):
+                days[append_ms // DAY_MS * DAY_MS].counts["presses_without_account"] += 1
             continue
         last_ms = max(last_ms, append_ms)
         pressed = freeze_of_press(settings.policy, press.press_id, press.asked_seconds, append_ms)
@@ -175,16 +182,20 @@ def _fold_into(database: Rdict, account_id: str, pressed: Freeze) -> tuple[Statu
 
 
 def _count_stopped(settings: Settings, span: Span, database: Rdict, days: dict[int, Day]) -> int:
-    """Count rejections of frozen accounts, and note the first of each episode; return the last append time."""
+    """Count decisions, those that stopped a frozen account, and note the first of each; return the last append time."""
     last_ms = 0
     names: tuple[set[str], set[str]] = (set(), set())
     for message in retained(settings, settings.topic(withdrawal_decision.TOPIC), span):
         append_ms = message.timestamp()[1]
         last_ms = max(last_ms, append_ms)
         body = parse_object(message.value())
-        if isinstance(body, Fault) or body.get("reason") != Reason.ACCOUNT_FROZEN:
+        if isinstance(body, Fault):
             continue
         day = days[append_ms // DAY_MS * DAY_MS]
+        day.counts["decided"] += 1
+        day.counts["invalid_requests"] += int(body.get("reason") == Reason.INVALID_REQUEST)
+        if body.get("reason") != Reason.ACCOUNT_FROZEN:
+            continue
         day.counts["stopped_requests"] += 1
         request = body.get("request")
         asked = request if isinstance(request, dict) else {}

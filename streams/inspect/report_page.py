@@ -23,6 +23,10 @@ BAR_HEIGHT, NAME_WIDTH = 26, 240
 MAX_DAY_LABELS = 8
 MAX_BAR_WIDTH = 48
 COLOURS = ("first", "second", "third")
+SHADOW = (
+    "A gate in shadow mode decided, and nobody acted on it. Where this page says stopped or rejected, read: would have "
+    "been. The presses are real."
+)
 
 
 class Series(NamedTuple):
@@ -42,6 +46,8 @@ def report_page(rows: Sequence[Row], since: str | None, until: str | None) -> st
     parts = [facts(between), *_summary(total)]
     if days:
         parts += _by_day(_every_day(days)) + _in_all(total)
+    if total.get("shadow"):
+        return page("What the gate would have stopped", [f"<p><strong>{shown(SHADOW)}</strong></p>", *parts, *_notes()])
     return page("How the panic button is used", [*parts, *_notes()])
 
 
@@ -52,11 +58,14 @@ def _summary(total: Row) -> list[str]:
         facts(
             (
                 ("Presses", total["presses"]),
+                ("Presses whose account can't be told, beside these", total["presses_without_account"]),
                 ("of them extended a freeze", total["extended"]),
                 ("Freezes begun", total["freezes"]),
                 ("of them over by now", total["over"]),
                 ("over without any stopped request", total["over_without_stopped"]),
                 ("Stopped requests", total["stopped_requests"]),
+                ("of all that were decided", total["decided"]),
+                ("Rejected as invalid", total["invalid_requests"]),
                 ("Median from press to first stopped", "too few to tell" if seconds is None else f"{seconds:,.1f} s"),
                 ("Extended in the last hour", total["extended_in_last_hour"]),
                 ("Begun again within a day of the end", total["again_within_a_day"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.freeze_status import Status
+from schemas.topics import WITHDRAWAL_DECISION_SHADOW
 from schemas.wire import rfc3339
 from schemas.withdrawal_decision import Reason
 from streams.inspect.audit.findings import Kind
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 DAY_MS = DAY_SECONDS * 1000
 HOUR_MS = 3_600_000
+MARK = b'{"shadow":true,'
+SHADOW_TOPIC = WITHDRAWAL_DECISION_SHADOW.name
 
 
 def test_an_honest_history_is_acquitted_with_everything_judged(
@@ -138,6 +141,7 @@ def _letter_header(forged: Forged) -> None:
         (Kind.VIEW_BEYOND_PRESSES, _decided("end", "0:5,1:0")),
         (Kind.VIEW_BEYOND_PRESSES, _decided("end", "0:4,1:0,2:1")),
         (Kind.NO_SUCH_REQUEST, _decided("end", "0:4,1:0", source="withdrawal-request:0:99")),
+        (Kind.SHADOW_MARK, _rewritten("calm", b'{"withdrawal', b'{"shadow":true,"withdrawal')),
         (Kind.UNREADABLE, _changed("calm", value=b"{")),
         (Kind.UNREADABLE, _changed("calm", partition=1)),
         (Kind.UNREADABLE, _decided("calm", "0:one")),
@@ -180,3 +184,42 @@ def test_each_way_to_spoil_an_honest_history_is_found(
     assert code == 1
     assert kind in {finding["finding"] for finding in findings}, findings
     assert all("calm" not in finding["detail"] and "robbed" not in finding["detail"] for finding in findings)
+
+
+def _in_shadow(forged: Forged) -> None:
+    """Leave of a history what a shadow would have written: its decisions, marked, on its topic."""
+    forged.owed = {
+        name: replace(record, topic=SHADOW_TOPIC, value=(record.value or b"").replace(b"{", MARK, 1))
+        for name, record in forged.owed.items()
+        if record.topic == "withdrawal-decision"
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        (None, lambda _: None),
+        (Kind.REQUEST_WITHOUT_OUTCOME, _left_out("calm")),
+        (Kind.REQUEST_WITHOUT_OUTCOME, _left_out("invalid")),
+        (Kind.SHADOW_MARK, _rewritten("calm", MARK, b"{")),
+        (Kind.SHADOW_MARK, _rewritten("robbed", b":true", b":false")),
+        (Kind.APPROVED_WHILE_FROZEN, _rewritten("robbed", b'"rejected"', b'"approved"')),
+    ],
+)
+def test_the_decisions_of_a_shadow_are_judged_alike(
+    deploy: Callable[..., Deployment],
+    capsys: pytest.CaptureFixture[str],
+    kind: Kind | None,
+    spoil: Callable[[Forged], None],
+) -> None:
+    """Without dead letters and statuses, which a shadow does not write; what would be one is counted."""
+    gate = deploy(partitions=2, GATE_SHADOW="1")
+    gate.create_topics(WITHDRAWAL_DECISION_SHADOW)
+    forged = honest(gate)
+    _in_shadow(forged)
+    spoil(forged)
+    forged.publish()
+    code, findings, summary = audited(gate, capsys)
+    assert (code, summary["not_judged"]) == (0 if kind is None else 1, {})
+    assert (kind is None and findings == []) or kind in {finding["finding"] for finding in findings}
+    assert summary["audited"]["requests_that_would_be_dead_letters"] == 2

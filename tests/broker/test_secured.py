@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 
 from deploy.kafka_access import roles
 from schemas.signature import SIGNATURE_HEADER, SigningKeys, parse_keys
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, WITHDRAWAL_DECISION_SHADOW
 from tests.certificates import Authority
 from tests.connect.rail import open_rail
 from tests.deployment import Deployment
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 APP, WALLET, ENGINE, GATE = "upstream-app", "wallet-service", "withdrawal-engine", "withdrawal-gate"
 DRILL, SUPPORT, ON_CALL, AUDITOR = "withdrawal-gate-drill", "support", "on-call", "auditor"
+SHADOW = "withdrawal-gate-shadow"
 # Said here once more, not read from the declaration: a right too much there has to be found.
 WRITERS = {
     "panic-button": {APP, DRILL},
@@ -42,15 +43,17 @@ WRITERS = {
     "withdrawal-decision": {GATE},
     "freeze-status": {GATE},
     "dead-letter": {GATE},
+    "withdrawal-decision-shadow": {SHADOW},
 }
 READERS = {
-    "panic-button": {GATE, SUPPORT, AUDITOR},
-    "withdrawal-request": {GATE, AUDITOR},
+    "panic-button": {GATE, SHADOW, SUPPORT, AUDITOR},
+    "withdrawal-request": {GATE, SHADOW, AUDITOR},
     "withdrawal-decision": {GATE, ENGINE, DRILL, AUDITOR},
     "freeze-status": {GATE, APP, SUPPORT, AUDITOR},
     "dead-letter": {GATE, ON_CALL, AUDITOR},
+    "withdrawal-decision-shadow": {SHADOW, DRILL, AUDITOR},
 }
-USERS = {APP, WALLET, ENGINE, GATE, DRILL, SUPPORT, ON_CALL, AUDITOR}
+USERS = {APP, WALLET, ENGINE, GATE, SHADOW, DRILL, SUPPORT, ON_CALL, AUDITOR}
 REFUSAL_SECONDS = 20.0
 ROOT = Path(__file__).parents[2]
 ENGINE_PROGRAM = ROOT / "docs" / "examples" / "engine.py"
@@ -67,7 +70,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         gate.folder.mkdir()
         gate.policy(minimum=5, default=600)
         gate.admin = broker.client()
-        gate.create_topics()
+        gate.create_topics(WITHDRAWAL_DECISION_SHADOW)
         found = Secured(broker, gate)
         applied = found.apply()
         assert (applied.returncode, applied.stdout, applied.stderr) == (0, "", "")
@@ -179,6 +182,12 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
     for command in (["audit"], ["report"], ["evidence", "acc"]):
         code, _, complaints = secured.tell(AUDITOR, *command)
         assert code == 0, complaints
+    shadow = gate.worker("shadow", GATE_SHADOW="1", GATE_KAFKA_OPTIONS=secured.as_user(SHADOW)).wait_ready()
+    approved = 'gate_decisions_total{decision="approved",reason="none"}'
+    wait_for(lambda: shadow.metric(approved) >= 2, "what the shadow decides")
+    for reading in ("audit", "report"):
+        done = gate.command(reading, GATE_SHADOW="1", GATE_KAFKA_OPTIONS=secured.as_user(AUDITOR))
+        assert done.returncode == 0, done.stderr
     password = secured.broker.passwords[GATE]
     process = Path(f"/proc/{second.process.pid}")
     if process.exists():
@@ -187,7 +196,7 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
     assert second.stop() == 0
 
 
-@pytest.mark.parametrize("topic", [topic.name for topic in TOPICS])
+@pytest.mark.parametrize("topic", [topic.name for topic in (*TOPICS, WITHDRAWAL_DECISION_SHADOW)])
 def test_a_topic_is_written_and_read_by_nobody_else(secured: Secured, topic: str) -> None:
     """Decisions are written by the gate alone: neither the engine nor the upstream app can let anything out."""
     assert {role.name for role in roles()} == USERS

@@ -13,7 +13,7 @@ import yaml
 from deploy import kafka_access, prometheus_rule
 from deploy.kafka_topics import REPLICAS, manifests
 from schemas import withdrawal_request
-from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, TOPICS
+from schemas.topics import DEFAULT_PARTITIONS, MIN_INSYNC_REPLICAS, TOPICS, WITHDRAWAL_DECISION_SHADOW
 from streams.app import EXIT_SECONDS
 from streams.cli import main
 from streams.rule import BUILT_IN_POLICY
@@ -125,7 +125,7 @@ def test_the_users_are_the_roles_of_the_code() -> None:
 
 
 def test_each_topic_is_written_and_read_by_whom_the_topics_name() -> None:
-    """The decisions, the statuses and the dead letters by the gate alone."""
+    """The decisions, the statuses and the dead letters by the gate alone; what decides nothing by its shadow alone."""
 
     def who(name: str, operation: str) -> set[str]:
         return {
@@ -136,13 +136,25 @@ def test_each_topic_is_written_and_read_by_whom_the_topics_name() -> None:
         }
 
     gate, drill = (name for name, _ in pods())
+    shadow = f"{gate}-shadow"
     writers = {"upstream app": {"upstream-app", drill}, "wallet service": {"wallet-service", drill}, "gate": {gate}}
-    for topic in TOPICS:
+    writers["gate in shadow mode"] = {shadow}
+    for topic in (*TOPICS, WITHDRAWAL_DECISION_SHADOW):
         assert who(topic.name, "WRITE") == writers[topic.written_by], topic.name
     for group in (kafka_access.GROUP, f"{kafka_access.GROUP}-announce"):
         assert who(group, "READ") == {gate}
-    transactional = [right.kind == "transactionalId" for role in kafka_access.roles()[1:] for right in role.rights]
-    assert not any(transactional)
+    assert who(f"{kafka_access.GROUP}-shadow", "READ") == {shadow}
+    transactional = {
+        (role.name, right.name)
+        for role in kafka_access.roles()
+        for right in role.rights
+        if right.kind == "transactionalId"
+    }
+    assert transactional == {
+        (gate, "withdrawal-gate-withdrawal-request-"),
+        (gate, "withdrawal-gate-announce-panic-button-"),
+        (shadow, "withdrawal-gate-shadow-withdrawal-request-"),
+    }
 
 
 def test_the_alerts_are_those_of_prometheus() -> None:

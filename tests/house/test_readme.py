@@ -17,7 +17,7 @@ from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
 from schemas import freeze_status, panic_button, withdrawal_decision, withdrawal_request
 from schemas.freeze_status import Adjusted, Status
-from schemas.topics import DEFAULT_PARTITIONS, TOPICS
+from schemas.topics import DEFAULT_PARTITIONS, TOPICS, WITHDRAWAL_DECISION_SHADOW
 from schemas.wire import FaultReason
 from schemas.withdrawal_decision import Reason
 from streams import errors
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "schemas/README.md", "docs/metrics.md", "docs/connect.md", "docs/console.md")
-# The settings that other teams rely on, in their order, and those that a later version brings.
+# The settings that other teams rely on, in their order.
 CONTRACT = (
     ("GATE_KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
     ("GATE_KAFKA_OPTIONS", ""),
@@ -48,9 +48,10 @@ CONTRACT = (
     ("GATE_LOG_FORMAT", "text"),
     ("GATE_CONSOLE", ""),
     ("GATE_CONSOLE_TOKEN_FILE", ""),
+    ("GATE_SHADOW", ""),
     ("GATE_DECISION_KEY_FILE", ""),
 )
-LATER = {"GATE_SHADOW"}
+ALL_TOPICS = (*TOPICS, WITHDRAWAL_DECISION_SHADOW)
 RECORDS = tuple(module.TOPIC for module in (panic_button, withdrawal_request, withdrawal_decision, freeze_status))
 # A name in backticks is a path of ours when it starts in one of these folders or is one of these files.
 OUR_FOLDERS = ("streams/", "schemas/", "tests/", "deploy/", "examples/")
@@ -126,13 +127,9 @@ def test_the_settings_table_is_the_settings_with_their_defaults_in_order() -> No
     assert all(default and meaning for _, default, meaning in rows)
 
 
-def test_settings_of_a_later_version_are_named_as_such_and_as_nothing_else() -> None:
-    """Whoever looks for one finds that it is not there yet."""
-    later = re.search(r"^\*\*Not in this version:\*\*.*$", text_of(), re.MULTILINE)
-    assert later is not None
-    assert set(re.findall(r"GATE_\w+", later[0])) == LATER
-    named = set(re.findall(r"\bGATE_[A-Z_]+\b", text_of()))
-    assert named == LATER | {name for name, _ in CONTRACT}
+def test_a_setting_that_is_named_exists() -> None:
+    """A misspelt one would be set, and change nothing."""
+    assert set(re.findall(r"\bGATE_[A-Z_]+\b", text_of())) == {name for name, _ in CONTRACT}
 
 
 def test_the_commands_table_is_the_commands_with_their_options_and_arguments() -> None:
@@ -174,10 +171,10 @@ def test_the_topics_table_is_the_topics_with_their_whole_configuration() -> None
         for name, written_by, read_by, key, _, configuration in rows
     }
     assert documented == {
-        topic.name: (topic.written_by, topic.read_by, topic.key, dict(topic.config)) for topic in TOPICS
+        topic.name: (topic.written_by, topic.read_by, topic.key, dict(topic.config)) for topic in ALL_TOPICS
     }
     bound = {ticked(row[0])[0]: ticked(row[4]) for row in rows if ticked(row[4])}
-    assert bound == {topic.name: [topic.partitions_of] for topic in TOPICS if topic.partitions_of}
+    assert bound == {topic.name: [topic.partitions_of] for topic in ALL_TOPICS if topic.partitions_of}
     assert f"with {DEFAULT_PARTITIONS} partitions" in prose_of()
 
 

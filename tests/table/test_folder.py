@@ -50,14 +50,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "identity",
-    [{**IDENTITY, "cluster": "cluster-2"}, {**IDENTITY, "panic-button": "topic-2"}, {**IDENTITY, "more": "x"}],
-    ids=["cluster", "topic", "more"],
+    [
+        {**IDENTITY, "cluster": "cluster-2"},
+        {**IDENTITY, "panic-button": "topic-2"},
+        {**IDENTITY, "more": "x"},
+        {"cluster": IDENTITY["cluster"]},
+    ],
+    ids=["cluster", "topic", "more", "less"],
 )
 def test_a_folder_of_another_identity_is_refused(folder: Path, identity: dict[str, str]) -> None:
     """Freezes of another cluster, or of a topic made anew, are not ours; the message names both and what to do."""
     message = refusal(folder, identity)
-    (name, here) = next(item for item in identity.items() if item[1] != IDENTITY.get(item[0]))
-    assert f"{name} {IDENTITY.get(name)} there, {here} here" in message
+    (name,) = (name for name in IDENTITY | identity if IDENTITY.get(name) != identity.get(name))
+    assert f"({name} {IDENTITY.get(name, 'none')} there, {identity.get(name, 'none')} here)" in message
     assert "name another folder or delete this one" in message
     FreezeTable(folder, IDENTITY).close()  # the refusal has left it as it was, and free
 

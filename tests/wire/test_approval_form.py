@@ -12,9 +12,9 @@ from schemas.withdrawal_decision import approval_form, encode_decision
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
 
 
-@given(withdrawal_id=IDS, account_id=IDS, offset=st.integers(0, 2**63 - 1), note=IDS)
+@given(withdrawal_id=IDS, account_id=IDS, offset=st.integers(0, 2**63 - 1), note=IDS, shadow=st.booleans())
 def test_a_form_filled_in_is_the_decision_written_out(
-    withdrawal_id: str, account_id: str, offset: int, note: str
+    *, withdrawal_id: str, account_id: str, offset: int, note: str, shadow: bool
 ) -> None:
     """Whatever ids and request hold: quotes, percent signs, control characters, what the form itself uses."""
     request = orjson.dumps({"withdrawal_id": withdrawal_id, "account_id": account_id, "note": f"100 %b %w{note}"})
@@ -23,6 +23,7 @@ def test_a_form_filled_in_is_the_decision_written_out(
         valid_until="2026-11-22T09:00:31.250Z",
         partition=3,
         freeze_view="0:41,1:7",
+        shadow=shadow,
     )
     assert form % (orjson.dumps(withdrawal_id), orjson.dumps(account_id), offset, request) == encode_decision(
         withdrawal_id=withdrawal_id,
@@ -35,4 +36,5 @@ def test_a_form_filled_in_is_the_decision_written_out(
         source=f"withdrawal-request:3:{offset}",
         freeze_view="0:41,1:7",
         request=request,
+        shadow=shadow,
     )

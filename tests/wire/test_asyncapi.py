@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from schemas import dead_letter, signature, withdrawal_decision
-from schemas.topics import DEFAULT_PARTITIONS, TOPICS, Topic
+from schemas.topics import DEFAULT_PARTITIONS, TOPICS, WITHDRAWAL_DECISION, WITHDRAWAL_DECISION_SHADOW, Topic
 from schemas.wire import Fault, FaultReason, parse_object
 from tests.tools import node_modules
 from tests.wire.test_examples import load, schema_of, value_of
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 # The package in which the AsyncAPI Initiative publishes the JSON Schemas of all versions.
 OFFICIAL = "@asyncapi/specs@6.11.1"
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "schemas" / "asyncapi.yaml").read_text("utf-8"))
+ALL_TOPICS = (*TOPICS, WITHDRAWAL_DECISION_SHADOW)
 RECORDS = [topic for topic in TOPICS if topic.name != "dead-letter"]
 
 
@@ -48,8 +49,8 @@ def as_kafka_writes(name: str, value: Any) -> str:  # noqa: ANN401  (a number, a
 
 def test_the_channels_are_the_topics_with_their_configuration() -> None:
     """Name, partitions and every setting; who writes and reads them."""
-    assert list(DOCUMENT["channels"]) == [topic.name for topic in TOPICS]
-    for topic in TOPICS:
+    assert list(DOCUMENT["channels"]) == [topic.name for topic in ALL_TOPICS]
+    for topic in ALL_TOPICS:
         channel = DOCUMENT["channels"][topic.name]
         kafka = channel["bindings"]["kafka"]
         config = {name: as_kafka_writes(name, value) for name, value in kafka["topicConfiguration"].items()}
@@ -63,7 +64,7 @@ def test_the_gate_receives_what_others_write_and_sends_the_rest() -> None:
     actions = {operation["channel"]["$ref"]: operation["action"] for operation in DOCUMENT["operations"].values()}
     assert len(actions) == len(DOCUMENT["operations"])
     assert actions == {
-        f"#/channels/{topic.name}": "send" if topic.written_by == "gate" else "receive" for topic in TOPICS
+        f"#/channels/{topic.name}": "send" if topic.written_by.startswith("gate") else "receive" for topic in ALL_TOPICS
     }
     groups = [operation["bindings"]["kafka"]["groupId"]["const"] for operation in received()]
     assert groups == ["withdrawal-gate-announce", "withdrawal-gate"]
@@ -82,6 +83,7 @@ def test_the_messages_have_the_keys_of_the_topics_and_the_payloads_of_the_schema
         if topic in RECORDS:
             assert message["payload"] == {"$ref": f"./{topic.name}.schema.json"}
             assert (ROOT / "schemas" / message["payload"]["$ref"]).is_file()
+    assert message_of(WITHDRAWAL_DECISION_SHADOW) == message_of(WITHDRAWAL_DECISION)
 
 
 def test_the_headers_are_those_that_the_code_writes() -> None:

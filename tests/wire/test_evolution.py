@@ -211,13 +211,15 @@ def test_what_our_own_publishers_send_keeps_to_the_closed_schemas() -> None:
 
 
 def test_what_the_gate_writes_keeps_to_the_closed_schemas() -> None:
-    """The fields that its encoders write are those of the schema, all of them but the mark of shadow mode."""
+    """The fields that its encoders write are those of the schema, the mark of shadow mode in that mode only."""
     at = "2026-11-22T09:00:01.250Z"
-    form = approval_form(decided_at=at, valid_until=at, partition=3, freeze_view="0:41")
-    approval = json.loads(form % (b'"w-1"', b'"acc-42"', 1042, b"{}"))
     schema = schema_of("withdrawal-decision")
-    assert jsonschema_rs.is_valid(closed(schema), approval)
-    assert schema["properties"].keys() - approval.keys() == {"shadow"}
+    for shadow in (False, True):
+        form = approval_form(decided_at=at, valid_until=at, partition=3, freeze_view="0:41", shadow=shadow)
+        approval = json.loads(form % (b'"w-1"', b'"acc-42"', 1042, b"{}"))
+        assert jsonschema_rs.is_valid(closed(schema), approval)
+        assert schema["properties"].keys() - approval.keys() == (set() if shadow else {"shadow"})
+        assert approval.get("shadow", False) is shadow
     status = encode_status(
         account_id="acc-42",
         status=Status.FROZEN,

@@ -59,6 +59,7 @@ class Decisions:
         self._ledger = ledger
         self._presses = presses
         self._findings = findings
+        self._shadow = settings.shadow
         self._approval_ms = settings.approval_seconds * 1000
         self._duplicate_ms = settings.duplicate_seconds * 1000
         self._longest_ms = settings.policy.longest_seconds * 1000
@@ -121,6 +122,9 @@ class Decisions:
         if view is not None:
             self._judge_verdict(message, body, request, view)
         self._judge_request(message, body, request)
+        if (body.get("shadow", False) is True) is not self._shadow:
+            detail = "it does not say that it is a shadow's" if self._shadow else "it says that it is a shadow's"
+            self._tell(Kind.SHADOW_MARK, message, detail)
         if body.get("decision") == Verdict.APPROVED:
             self._judge_lease(message, body)
         elif body.get("valid_until") is not None:

@@ -60,22 +60,29 @@ class Extent:
         return any(self.starts.values())
 
 
+# A topic that a shadow does not have.
+NOTHING = Extent("", {}, {}, {}, 0, 0)
+
+
 class Topics:
-    """The five topics, as they were at one moment."""
+    """The topics of a deployment, as they were at one moment."""
 
     def __init__(self, settings: Settings) -> None:
         """Ask the brokers, in the order above; raise KafkaUnreachable, TopicFaults."""
         self._settings = settings
         client = reach(settings, COMMAND_REACH_SECONDS)
-        names = [settings.topic(topic) for topic in (*INPUTS, *OUTPUTS)]
-        partitions = {topic: range(count) for topic, count in require_topics(client, names).items()}
+        names = {topic.name: settings.topic(topic.name) for topic in settings.topics}
+        partitions = {name: range(count) for name, count in require_topics(client, list(names.values())).items()}
         now_ms = time.time_ns() // 1_000_000
         settled = {
-            topic: ask(lambda topic=topic: stable_offsets(client, topic, partitions[topic]))  # type: ignore[misc]
-            for topic in map(settings.topic, OUTPUTS)
+            name: ask(lambda name=name: stable_offsets(client, name, partitions[name]))  # type: ignore[misc]
+            for topic, name in names.items()
+            if topic in OUTPUTS
         }
         self._extents = {
-            topic: _extent(client, settings.topic(topic), partitions[settings.topic(topic)], settled, now_ms)
+            topic: _extent(client, names[topic], partitions[names[topic]], settled, now_ms)
+            if topic in names
+            else NOTHING
             for topic in (*OUTPUTS, *INPUTS)
         }
 

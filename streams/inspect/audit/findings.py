@@ -31,6 +31,7 @@ class Kind(StrEnum):
     VIEW_RUNS_BACKWARDS = "freeze_view_runs_backwards"
     VIEW_BEYOND_PRESSES = "freeze_view_beyond_presses"
     NO_SUCH_REQUEST = "decision_of_no_request"
+    SHADOW_MARK = "shadow_mark_wrong"
     UNREADABLE = "output_unreadable"
     FREEZE_MOVED_EARLIER = "freeze_moved_earlier"
     STATUS_MISSING = "status_missing"

@@ -88,12 +88,15 @@ def request_key(partition: int, offset: int) -> bytes:
 class Requests:
     """Reads the requests of the span; once decisions are read, says which were left out."""
 
-    def __init__(self, topics: Topics, ledger: Ledger, letters: Letters, findings: Findings) -> None:
+    def __init__(
+        self, topics: Topics, ledger: Ledger, letters: Letters, findings: Findings, *, shadow: bool = False
+    ) -> None:
         """Take what it reads, keeps, compares and tells."""
         self._topics = topics
         self._ledger = ledger
         self._letters = letters
         self._findings = findings
+        self._shadow = shadow
         self._max_bytes = topics[withdrawal_decision.TOPIC].max_message_bytes
         self._panic_partitions = len(topics[panic_button.TOPIC].ends)
         # Up to here nothing has to be reckoned.
@@ -159,7 +162,11 @@ class Requests:
             if seen == DECISION and must == Must.DECIDED:
                 continue
             partition, offset = PLACE.unpack(key[1:])
-            self._conclude_one(partition, offset, Request.unpack(value), decisions.decided_up_to)
+            request = Request.unpack(value)
+            if self._shadow:
+                self._conclude_of_shadow(partition, offset, request, decisions)
+            else:
+                self._conclude_one(partition, offset, request, decisions.decided_up_to)
         for key, value in self._ledger.scan(_DUPLICATE):
             partition, offset = PLACE.unpack(key[1:])
             self._conclude_duplicate(partition, offset, _TIME.unpack_from(value)[0], value[_TIME.size :], decisions)
@@ -182,6 +189,21 @@ class Requests:
             self._findings.add(Kind.LETTER_MISSING, at, "it was rejected as invalid, and no dead letter says why")
         else:
             self._findings.add(Kind.REQUEST_WITHOUT_OUTCOME, at, "later requests of its partition have an outcome")
+
+    def _conclude_of_shadow(self, partition: int, offset: int, request: Request, decisions: Decisions) -> None:
+        """Tell whether a request is rightly without a decision: a shadow buries nothing that would say why."""
+        if request.seen & DECISION:
+            return
+        first = decisions.first_decided(partition, request.withdrawal_id.encode())
+        if request.must == Must.DEAD_LETTER_ONLY or (first is not None and first < offset):
+            self._findings.audited["requests_that_would_be_dead_letters"] += 1
+        elif offset >= decisions.decided_up_to.get(partition, 0):
+            self._findings.not_judged[Unjudged.NOT_DECIDED] += 1
+        elif decisions.may_lack(partition, request.requested_ms):
+            self._findings.not_judged[Unjudged.OUTCOME_GONE] += 1
+        else:
+            at = place(withdrawal_request.TOPIC, partition, offset)
+            self._findings.add(Kind.REQUEST_WITHOUT_OUTCOME, at, "later requests of its partition have a decision")
 
     def _may_be_gone(self, partition: int, requested_ms: int) -> bool:
         from_ms = 0 if requested_ms == UNTIMED else requested_ms

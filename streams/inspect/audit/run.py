@@ -57,11 +57,15 @@ def _audit(settings: Settings, span: Span, database: Rdict, findings: Findings) 
         topics=topics, policy=settings.policy, ledger=ledger, letters=letters, announced=announced, findings=findings
     )
     presses.read(span)
-    requests = Requests(topics, ledger, letters, findings)
+    requests = Requests(topics, ledger, letters, findings, shadow=settings.shadow)
     requests.read(span)
     # Decisions, each against its request and the presses below its view.
     decisions = Decisions(settings, topics=topics, ledger=ledger, presses=presses, findings=findings)
     decisions.read(span)
+    if settings.shadow:
+        # It announces nothing and buries nothing.
+        requests.conclude(decisions)
+        return
     statuses = Statuses(topics=topics, ledger=ledger, presses=presses, announced=announced, findings=findings)
     statuses.read()
     # What is missing can only be told at the end.
