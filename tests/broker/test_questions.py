@@ -13,7 +13,7 @@ from streams.dev_broker import DevBroker
 from streams.judge import judge
 from streams.kafka import admin, ask, end_offsets
 from streams.settings import Settings
-from tests.benchmarks.throughput import cpu_seconds
+from tests.benchmarks.meter import cpu_seconds
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
