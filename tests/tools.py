@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ PACKAGES = {
     "chromedriver": "chromium-driver",
     "node": "nodejs",
     "npm": "npm",
+    "kcat": "kcat",
 }
 # `make tools` installs these on CI.
 ON_CI = ("promtool", "chromium", "chromedriver")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate" / "tests"
 FETCH_SECONDS = 150
 
 
@@ -36,11 +39,18 @@ def tool(name: str) -> str:
 
 def node_modules(*packages: str) -> Path:
     """Return a folder node_modules with npm packages, each as `name@version`; fetched once on a machine."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "withdrawal-gate" / "tests"
-    folder = cache / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
+    folder = CACHE / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
     run = [tool("npm"), "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
     _fetch_once(folder, [*run, "--prefix", str(folder), *packages])
     return folder / "node_modules"
+
+
+def jar(coordinate: str) -> str:
+    """Return the path of a Java archive, named as `group:name:jar:version`; fetched once on a machine."""
+    folder = CACHE / ("jar-" + "-".join(coordinate.split(":")[1::2]))
+    _fetch_once(folder, [sys.executable, "-m", "tests.fetch_jars", str(folder), coordinate])
+    (found,) = folder.rglob("*.jar")
+    return str(found)
 
 
 def _fetch_once(folder: Path, command: list[str]) -> None:
