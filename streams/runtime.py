@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
 
     from streams.kafka import TopicFacts
     from streams.settings import Settings
+    from streams.spans import Spans
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 DRAIN_SECONDS = 6.0
+SPAN_RECEIVERS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 class Runtime:
@@ -152,6 +155,9 @@ class Runtime:
             metrics=self.metrics,
             output_bytes=[limits[name] for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC) if name in limits],
         )
+        spans = open_spans(settings)
+        if spans is not None:
+            self._closing.append(("spans", spans.close))
         self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
             settings,
@@ -164,6 +170,7 @@ class Runtime:
             health=self.health,
             panic_partitions=facts[panic_button.TOPIC].partitions,
             stopped=self.stopped,
+            spans=spans,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
             max_dead_letter_bytes=limits.get(dead_letter.TOPIC, 0),
         )
@@ -246,6 +253,18 @@ class Runtime:
         thread = self._thread(role)
         thread.submit(last).result(DRAIN_SECONDS)
         thread.shutdown()
+
+
+def open_spans(settings: Settings) -> Spans | None:
+    """Return what exports spans, None when the environment names no receiver: then nothing of it is imported."""
+    if not any(os.environ.get(name) for name in SPAN_RECEIVERS):
+        return None
+    try:
+        from streams.spans import Spans  # noqa: PLC0415  (an extra that few install, and half a second to import)
+    except ImportError as error:
+        log.warning("no spans are exported: %s names a receiver, but %s", " or ".join(SPAN_RECEIVERS), error)
+        return None
+    return Spans(settings)
 
 
 def _only(topic_ids: dict[str, str], *names: str) -> dict[str, str]:

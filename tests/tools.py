@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ PACKAGES = {
     "chromedriver": "chromium-driver",
     "node": "nodejs",
     "npm": "npm",
+    "kcat": "kcat",
 }
 # `make tools` installs these on CI.
 ON_CI = ("promtool", "chromium", "chromedriver")
@@ -47,6 +49,17 @@ def node_modules(*packages: str) -> Path:
     except FetchError as error:
         pytest.skip(f"{folder.name} could not be fetched: {error}")
     return folder / "node_modules"
+
+
+def jar(coordinate: str) -> str:
+    """Return the path of a Java archive, named as `group:name:jar:version`; fetched once on a machine."""
+    folder = cache_folder() / "tests" / ("jar-" + "-".join(coordinate.split(":")[1::2]))
+    try:
+        fetch_once(folder, lambda: run_to_fetch([sys.executable, "-m", "tests.fetch_jars", str(folder), coordinate]))
+    except FetchError as error:
+        pytest.skip(f"{folder.name} could not be fetched: {error}")
+    (found,) = folder.rglob("*.jar")
+    return str(found)
 
 
 class FetchError(Exception):

@@ -35,6 +35,8 @@ class PanicButton:
             "enable.idempotence": True,
             "delivery.timeout.ms": ATTEMPT_SECONDS * 1000,
             "linger.ms": 0,
+            # What fails comes back from press(); the client's own lines, many a second without Kafka, would hide it.
+            "log_level": 0,
         }
         self._producer = Producer(self._options)
 
@@ -79,6 +81,7 @@ def main() -> int:
     button = PanicButton(
         os.environ.get("GATE_KAFKA_BOOTSTRAP") or "127.0.0.1:9092", os.environ.get("GATE_TOPIC_PREFIX", "")
     )
+    print("not frozen yet, trying", file=sys.stderr, flush=True)
     press_id = button.press(account_id, int(rest[0]) if rest else None)
     print(json.dumps({"frozen": press_id is not None, "press_id": press_id}), flush=True)
     return 0 if press_id else 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import subprocess
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +14,18 @@ from schemas.wire import parse_rfc3339
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Sequence
 
     from tests.connect.rail import Rail
     from tests.deployment import Deployment
 
 ROOT = Path(__file__).parents[2]
-ENGINE = ROOT / "docs" / "examples" / "engine.py"
 
 
 class EngineProcess:
     """A running engine; its lines are kept in a file that grows over all of its lives."""
 
-    def __init__(self, gate: Deployment, command: list[str], log: Path) -> None:
+    def __init__(self, gate: Deployment, command: Sequence[str], log: Path) -> None:
         """Start it with the deployment's environment."""
         self.log = log
         with log.open("a") as out:
@@ -51,6 +53,32 @@ class EngineProcess:
         return self.process.poll() is not None
 
 
+@contextmanager
+def engine_of(gate: Deployment, *command: str) -> Iterator[EngineProcess]:
+    """Run an engine; it is dead afterwards."""
+    engine = EngineProcess(gate, command, gate.folder / "engine.log")
+    try:
+        yield engine
+    finally:
+        engine.kill()
+
+
+def outcomes_of(engine: EngineProcess) -> list[tuple[str, str]]:
+    """Return what an engine has said: of which withdrawal or record, and what became of it."""
+    lines = [json.loads(line) for line in engine.log.read_text("utf-8").splitlines() if line.startswith("{")]
+    return [(line["withdrawal"], line["outcome"]) for line in lines]
+
+
+def states_of(ledger: Path) -> dict[str, str]:
+    """Return what the ledger says; another process holds it, so it is copied first."""
+    copy = ledger.with_name("copy.sqlite")
+    for suffix in ("", "-wal"):
+        source = ledger.with_name(ledger.name + suffix)
+        copy.with_name(copy.name + suffix).write_bytes(source.read_bytes() if source.exists() else b"")
+    with closing(sqlite3.connect(copy)) as rows:
+        return dict(rows.execute("SELECT withdrawal_id, state FROM withdrawals").fetchall())
+
+
 def faults(gate: Deployment, rail: Rail, states: dict[str, str], lease_seconds: int) -> list[str]:
     """Return everything that is wrong at the end: the ledger's states against the decisions and the payments."""
     times = rail.times_paid()
@@ -75,9 +103,12 @@ def faults(gate: Deployment, rail: Rail, states: dict[str, str], lease_seconds: 
     return found
 
 
-def wait_settled(gate: Deployment, states: Callable[[], dict[str, str]]) -> None:
+def wait_settled(gate: Deployment, ledger: Path) -> None:
     """Wait until a ledger knows what became of every decision."""
     wanted = gate.decisions().keys()
-    wait_for(
-        lambda: wanted <= states().keys() and "intended" not in states().values(), "the engine to settle everything"
-    )
+
+    def settled() -> bool:
+        states = states_of(ledger)
+        return wanted <= states.keys() and "intended" not in states.values()
+
+    wait_for(settled, "the engine to settle everything")
