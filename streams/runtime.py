@@ -152,7 +152,6 @@ class Runtime:
             metrics=self.metrics,
             output_bytes=[limits[name] for name in (withdrawal_decision.TOPIC, dead_letter.TOPIC) if name in limits],
         )
-        self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
             settings,
             intake=self.gate_intake,
@@ -182,6 +181,8 @@ class Runtime:
             output_bytes=(limits[freeze_status.TOPIC], limits[dead_letter.TOPIC]),
         )
         self._closing.append(("announce", self.announce_intake.close))
+        # Closed first: until it has left its group, nobody decides its partitions.
+        self._closing.append(("gate", self.gate_intake.close))
         self.announce = Announce(
             settings,
             intake=self.announce_intake,
