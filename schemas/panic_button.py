@@ -6,8 +6,7 @@ The button is never refused: whatever names an account freezes it, and what was 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,8 +26,7 @@ TOPIC = "panic-button"
 MAX_REPORTED_SECONDS = 9_007_199_254_740_991
 
 
-@dataclass(frozen=True, slots=True)
-class Press:
+class Press(NamedTuple):
     """An account to freeze.
 
     `asked_seconds` is None when the publisher named no whole number: the policy's default then applies. `fault` says

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -127,7 +127,7 @@ class Announce:
         pressed_ms = append_ms if kind == TIMESTAMP_LOG_APPEND_TIME else outcome.frozen_since_ms
         freeze = freeze_of_press(self._policy, press.press_id, press.asked_seconds, pressed_ms)
         # What the press asked for, and the account's freeze as it stood right after it.
-        stood = replace(freeze, frozen_since_ms=outcome.frozen_since_ms, frozen_until_ms=outcome.frozen_until_ms)
+        stood = freeze._replace(frozen_since_ms=outcome.frozen_since_ms, frozen_until_ms=outcome.frozen_until_ms)
         found.work.records.append(self._status_record(pressed_ms, outcome.status, press.account_id, stood))
         found.pressed[freeze.adjusted or "none"] += 1
 

@@ -18,7 +18,7 @@ import struct
 import threading
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -48,8 +48,7 @@ PURGE_AT_ONCE = 5_000
 _STATUSES = (Status.FROZEN, Status.EXTENDED, Status.UNCHANGED)
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedPress:
+class AppliedPress(NamedTuple):
     """A press with its place in `panic-button` and the freeze that it alone makes."""
 
     account_id: str

@@ -124,7 +124,8 @@ def member(settings: Settings, group: str) -> Consumer:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": 2_000,
+            # The others hear with a heartbeat that somebody came or went; until all have, nobody decides what moves.
+            "heartbeat.interval.ms": 500,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "fetch.wait.max.ms": 500,
             # With its queue full, librdkafka fetches again after this long; its default of a second starves us.

@@ -91,6 +91,8 @@ class Runtime:
             self._closing.append(("announce", lambda: None))  # its thread purges, here too
         else:
             self._make_announcer(facts)
+        # Closed first: until it has left its group, nobody decides its partitions.
+        self._closing.append(("gate", self.gate_intake.close))
         self.lag = Lag(self)
         self.topic_watch = TopicWatch(self.settings, self.client, self.metrics)
         clients: dict[str, AdminClient | Consumer] = {
@@ -158,7 +160,6 @@ class Runtime:
         spans = open_spans(settings)
         if spans is not None:
             self._closing.append(("spans", spans.close))
-        self._closing.append(("gate", self.gate_intake.close))
         self.gate = Gate(
             settings,
             intake=self.gate_intake,

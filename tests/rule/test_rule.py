@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,7 +242,7 @@ def test_a_press_freezes_extends_or_leaves_unchanged(
 
 def test_an_earlier_freeze_that_was_over_leaves_the_start() -> None:
     """Out of order, a freeze that ended before this one began is none of its beginning."""
-    current = replace(CURRENT, frozen_since_ms=4_000)
+    current = CURRENT._replace(frozen_since_ms=4_000)
     earlier = freeze_of_press(FreezePolicy((PolicyEntry(0, 1, 1, 1),)), "a", None, 2_999)
     assert fold(current, earlier) == (current, Status.UNCHANGED)
 
@@ -285,7 +285,7 @@ def test_a_policy_refuses_a_history_that_is_empty_or_out_of_order(times: tuple[i
 
 def test_values_of_the_rule_can_not_be_changed() -> None:
     """A freeze, once made, is a fact."""
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         CURRENT.frozen_until_ms = 0  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         BUILT_IN_POLICY.entries = ()  # type: ignore[misc]
