@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import PromiseAtRisk
-from streams.kafka import describe_topic, end_offsets, error_of
+from streams.kafka import LEADER_SECONDS, describe_topic, end_offsets, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ class Barrier:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        self._unanswered = False
 
     def ask(self) -> dict[int, int]:
         """Return the end offset of every partition as the leaders know it now; raise KafkaException without one.
@@ -60,6 +61,19 @@ class Barrier:
         The partitions are asked for each time: they can be added while the gate runs, and a press in one that is not
         followed yet would be missed.
         """
+        try:
+            if self._unanswered:
+                # Any broker will do for this question, so the client pauses between its attempts to connect. One about
+                # topics or offsets has it connect to an address a thousand times a second while nobody is there.
+                self._client.list_topics(self._topic, timeout=LEADER_SECONDS)
+            ends = self._ask()
+        except KafkaException:
+            self._unanswered = True
+            raise
+        self._unanswered = False
+        return ends
+
+    def _ask(self) -> dict[int, int]:
         topic = describe_topic(self._client, self._topic)
         if topic is None:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"there is no topic {self._topic}"))

@@ -22,9 +22,9 @@ import psutil
 from schemas import freeze_status, panic_button, withdrawal_decision, withdrawal_request
 from streams.decided_ids import DecidedIds
 from streams.dev_broker import DevBroker
-from tests.benchmarks.latency import PRESS_IN_FORCE, buckets, spread_of_buckets
 from tests.benchmarks.load import SEED, deployment, request
-from tests.benchmarks.throughput import cpu_seconds, decided
+from tests.benchmarks.meter import PRESS_IN_FORCE, buckets, cpu_seconds, spread_of_buckets
+from tests.benchmarks.throughput import decided
 from tests.processes import wait_for
 
 if TYPE_CHECKING:

@@ -1,250 +1,172 @@
-"""Latency, open loop: requests and presses leave at a fixed rate, whatever comes back."""
+"""Latency at fixed rates, open loop, and at four fifths of what the same machine does at most with a sender beside."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-from confluent_kafka import KafkaError, Message, Producer
-
-from schemas import panic_button, withdrawal_request
-from tests.benchmarks.load import BenchmarkError, account, deployment, reader, request
-from tests.benchmarks.throughput import cpu_seconds
+from tests.benchmarks.load import BenchmarkError, deployment
+from tests.benchmarks.matrix import shared
+from tests.benchmarks.meter import PRESS_IN_FORCE, Meter, Spent, Spread, buckets, spread_of_buckets, worst
+from tests.benchmarks.report import Part, Table, Target, spread_row
+from tests.benchmarks.throughput import decided
+from tests.benchmarks.traffic import WARM_UP_SECONDS, Flow, Traffic
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import argparse
+    from collections.abc import Callable
 
-    from confluent_kafka import Consumer
-
-    from tests.deployment import Deployment
     from tests.processes import Worker
 
-PRESSES_PER_SECOND = 5
-# Connections, first segments and caches are not what is measured.
-WARM_UP_SECONDS = 3.0
-LATE_SECONDS = 30.0
-# Press appended to in force.
-PRESS_IN_FORCE = "gate_freeze_latency_seconds"
+PROBES_PER_SECOND = 10
+# More than any gate decides here: what comes out is the most there is.
+FLOOD_PER_SECOND = 150_000
+FLOOD_SECONDS = 10
+LOAD_SHARE = 0.8
+FULL_LOAD_WORKERS = 2
+# p50 and p99 (ms) to be reached at a rate.
+REQUEST_TARGETS = {100: (5, 20), 1_000: (10, 40), 10_000: (50, 150)}
+IN_FORCE_TARGET_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """Latencies in milliseconds."""
+class Found:
+    """One trial: latencies in ms, and what the workers spent meanwhile."""
 
-    count: int
-    p50: float
-    p99: float
-    max: float
-
-    @classmethod
-    def of(cls, milliseconds: list[float]) -> Spread:
-        """Return percentiles by nearest rank."""
-        ordered = sorted(milliseconds)
-        p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.50, 0.99))
-        return cls(len(ordered), p50, p99, ordered[-1])
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request on its way; times in seconds, of the wall clock or monotonic."""
-
-    withdrawal_id: str
-    frozen: bool
-    counts: bool
-    due_at: float
-    press_acknowledged_at: float = 0.0
-    append_ms: int = -1
-
-    def acknowledged(self, error: KafkaError | None, message: Message) -> None:
-        """Keep the broker's append time."""
-        if error is None:
-            self.append_ms = message.timestamp()[1]
-
-
-@dataclass(slots=True)
-class Answer:
-    """A decision as the reader received it."""
-
-    rejected: bool
-    wall_ms: float
-    monotonic: float
-
-
-@dataclass
-class Latencies:
-    """What came out, and what the worker spent meanwhile."""
-
+    rate: int
+    workers: int
     request_appended: Spread
     request_due: Spread
     press_acknowledged: Spread
-    # From the worker's histogram: upper bounds of the buckets in which the percentiles lie.
+    # Of the worker on which it was worst: bounds of its histogram, below which the percentiles lie.
     press_in_force_at_most: Spread
-    cpu_share: float
-    resident_mb: float
+    sender_late_ms: float
+    decisions: int
+    spent: Spent
 
 
-@dataclass
-class Trial:
-    """One open-loop run against one worker."""
-
-    made: Deployment
-    rate: int
-    seconds: float
-    stop: threading.Event = field(default_factory=threading.Event)
-    asked: list[Asked] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    failures: list[BaseException] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Start in a moment."""
-        self.starts_at = time.monotonic() + 0.5
-
-    def ask_at_rate(self) -> None:
-        """Send requests of accounts that are not frozen."""
-        producer = self._producer()
-        for number, due_at, counts in self._schedule(self.rate):
-            asked = Asked(f"w-{number:012d}", frozen=False, counts=counts, due_at=due_at)
-            self._request(producer, asked, request(number, account(number)), account(number))
-            producer.poll(0)
-        producer.flush(LATE_SECONDS)
-
-    def press_at_rate(self) -> None:
-        """Press for one account after the other, and ask for a withdrawal as soon as the press is acknowledged."""
-        producer = self._producer()
-        for number, due_at, counts in self._schedule(PRESSES_PER_SECOND):
-            account_id = f"pressed-{number}"
-            acknowledged_at = self._press(producer, account_id)
-            asked = Asked(f"p-{number}", frozen=True, counts=counts, due_at=due_at)
-            asked.press_acknowledged_at = acknowledged_at
-            value = json.dumps({"withdrawal_id": asked.withdrawal_id, "account_id": account_id}).encode()
-            self._request(producer, asked, value, account_id)
-            producer.flush(LATE_SECONDS)
-
-    def read(self, consumer: Consumer) -> None:
-        """Note when each decision could be read; the first one counts."""
-        while not self.stop.is_set():
-            message = consumer.poll(0.05)
-            if message is None or message.error() is not None:
-                continue
-            wall_ms, monotonic = time.time() * 1000, time.monotonic()
-            decision = json.loads(message.value() or b"")
-            answer = Answer(decision["decision"] == "rejected", wall_ms, monotonic)
-            self.answers.setdefault(decision["withdrawal_id"], answer)
-        consumer.close()
-
-    def _schedule(self, rate: int) -> Iterator[tuple[int, float, bool]]:
-        """Give number, due time and whether it counts, each when it is due; late ones at once."""
-        for number in range(int(rate * (WARM_UP_SECONDS + self.seconds))):
-            due_at = self.starts_at + number / rate
-            if self.stop.wait(max(0.0, due_at - time.monotonic())):
-                return
-            yield number, due_at, number / rate >= WARM_UP_SECONDS
-
-    def _producer(self) -> Producer:
-        return Producer({"bootstrap.servers": self.made.bootstrap, "acks": "all", "linger.ms": 0})
-
-    def _request(self, producer: Producer, asked: Asked, value: bytes, account_id: str) -> None:
-        self.asked.append(asked)
-        topic = self.made.topic(withdrawal_request.TOPIC)
-        producer.produce(topic, value, account_id.encode(), on_delivery=asked.acknowledged)
-
-    def _press(self, producer: Producer, account_id: str) -> float:
-        acknowledged_at: list[float] = []
-
-        def acknowledged(error: KafkaError | None, _message: Message) -> None:
-            if error is None:
-                acknowledged_at.append(time.monotonic())
-
-        value = json.dumps({"account_id": account_id}).encode()
-        producer.produce(self.made.topic(panic_button.TOPIC), value, account_id.encode(), on_delivery=acknowledged)
-        producer.flush(LATE_SECONDS)
-        return acknowledged_at[0]
-
-    @contextmanager
-    def running(self, work: Callable[..., None], *arguments: object) -> Iterator[threading.Thread]:
-        """Run work in a thread; what it raises is kept."""
-
-        def guarded() -> None:
-            try:
-                work(*arguments)
-            except Exception as error:  # noqa: BLE001  (handed to the main thread)
-                self.failures.append(error)
-                self.stop.set()
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        try:
-            yield thread
-        finally:
-            self.stop.set()
-            thread.join(LATE_SECONDS)
+def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None]) -> Part:
+    """Run one worker at each rate, then one and two at four fifths of the most that one does."""
+    most, flood = flood_rate(bootstrap)
+    full = round(most * LOAD_SHARE)
+    say(f"latency: at most {most:,} decisions/s with a sender beside, so {full:,} requests/s are full load")
+    found = []
+    for rate, workers in [*((rate, 1) for rate in asked.rates), (full, 1), (full, FULL_LOAD_WORKERS)]:
+        say(f"latency: {rate:,} requests/s and {PROBES_PER_SECOND} presses/s on {workers} workers, {asked.seconds} s")
+        found.append(trial(bootstrap, rate, workers, asked.seconds))
+    raw = {"most_decisions_per_second": most, "flood": asdict(flood), "trials": [asdict(one) for one in found]}
+    return Part([*map(table, found), cost_table(found)], targets(found), [note(most)], raw)
 
 
-def measure(bootstrap: str, rate: int, seconds: float, say: Callable[[str], None]) -> Latencies:
-    """Run one worker under that load."""
-    with deployment(bootstrap, "latency") as made:
+def flood_rate(bootstrap: str) -> tuple[int, Spent]:
+    """Return how many decisions one worker makes each second while more requests are sent than it can decide."""
+    with deployment(bootstrap, "flood") as made:
         worker = made.worker().wait_ready()
-        meter = psutil.Process(worker.process.pid)
-        consumer = reader(made)
-        say(f"latency: {rate} requests/s and {PRESSES_PER_SECOND} presses/s for {seconds:g} s")
-        trial = Trial(made, rate, seconds)
-        with (
-            trial.running(trial.read, consumer),
-            trial.running(trial.ask_at_rate) as asking,
-            trial.running(trial.press_at_rate) as pressing,
-        ):
-            trial.stop.wait(max(0.0, trial.starts_at + WARM_UP_SECONDS - time.monotonic()))
-            before, spent, began_at = buckets(worker, PRESS_IN_FORCE), cpu_seconds(meter), time.monotonic()
-            asking.join(seconds + LATE_SECONDS)
-            pressing.join(LATE_SECONDS)
-            share = (cpu_seconds(meter) - spent) / (time.monotonic() - began_at)
-            wait_for(lambda: trial.failures or len(trial.answers) >= len(trial.asked), "decisions", LATE_SECONDS)
-        in_force = spread_of_buckets(before, buckets(worker, PRESS_IN_FORCE))
-        resident_mb = meter.memory_info().rss / 1_000_000
-    if trial.failures:
-        raise trial.failures[0]
-    return evaluate(trial, in_force, share, resident_mb)
+        meter = Meter([worker])
+        traffic = Traffic(made)
+        with traffic.running(Flow.of_requests(made, FLOOD_PER_SECOND, FLOOD_SECONDS)):
+            traffic.wait_decided(1)
+            traffic.stop.wait(FLOOD_SECONDS / 3)
+            before, began_at, spent = traffic.decided(), time.monotonic(), meter.cpu_seconds()
+            traffic.stop.wait(FLOOD_SECONDS / 2)
+            seconds = time.monotonic() - began_at
+            most = round((traffic.decided() - before) / seconds)
+            return most, Spent(seconds, meter.cpu_seconds() - spent, meter.resident_mb())
 
 
-def evaluate(trial: Trial, in_force: Spread, cpu_share: float, resident_mb: float) -> Latencies:
-    """Turn times into latencies; a wrong decision makes them worthless."""
-    pairs = [(asked, trial.answers[asked.withdrawal_id]) for asked in trial.asked]
-    wrong = [asked.withdrawal_id for asked, answer in pairs if asked.frozen != answer.rejected]
-    if wrong:
-        message = f"{len(wrong)} decisions are wrong, the first is that of {wrong[0]}"
+def trial(bootstrap: str, rate: int, workers: int, seconds: int) -> Found:
+    """Let requests come at that rate, and a press and its request now and then."""
+    with deployment(bootstrap, "latency") as made:
+        running = [made.worker() for _ in range(workers)]
+        for worker in running:
+            worker.wait_ready()
+        wait_for(lambda: shared(running), "the workers to share the partitions")
+        meter, traffic = Meter(running), Traffic(made)
+        flow = Flow.of_requests(made, rate, WARM_UP_SECONDS + seconds)
+        with traffic.running(flow, probes_per_second=PROBES_PER_SECOND, seconds=WARM_UP_SECONDS + seconds) as sending:
+            traffic.stop.wait(max(0.0, traffic.starts_at + WARM_UP_SECONDS - time.time()))
+            before = [buckets(worker, PRESS_IN_FORCE) for worker in running]
+            began_at, spent, done = time.monotonic(), meter.cpu_seconds(), traffic.decided()
+            traffic.join(sending, 2 * (WARM_UP_SECONDS + seconds) + 30)
+            traffic.wait_decided(flow.count + len(traffic.probes))
+            used = Spent(time.monotonic() - began_at, meter.cpu_seconds() - spent, meter.resident_mb())
+        in_force = [
+            spread_of_buckets(earlier, buckets(worker, PRESS_IN_FORCE))
+            for worker, earlier in zip(running, before, strict=True)
+        ]
+        check(running, flow.count, len(traffic.probes))
+        appended, due = traffic.request_spreads(rate)
+        decisions = traffic.decided() - done
+        acknowledged = traffic.probe_spread()
+        return Found(rate, workers, appended, due, acknowledged, worst(in_force), flow.latest_ms, decisions, used)
+
+
+def check(workers: list[Worker], approved: int, rejected: int) -> None:
+    """Refuse figures with a wrong decision: what was asked upon an acknowledged press is rejected, nothing else."""
+    wait_for(lambda: sum(map(decided, workers)) == approved + rejected, "the workers to have counted their decisions")
+    found = sum(w.metric('gate_decisions_total{decision="rejected",reason="account_frozen"}') for w in workers)
+    if found != rejected:
+        message = f"{found:,.0f} requests were rejected, {rejected:,} were sent after an acknowledged press"
         raise BenchmarkError(message)
-    free = [(asked, answer) for asked, answer in pairs if asked.counts and not asked.frozen]
-    frozen = [(asked, answer) for asked, answer in pairs if asked.counts and asked.frozen]
-    return Latencies(
-        Spread.of([answer.wall_ms - asked.append_ms for asked, answer in free]),
-        Spread.of([(answer.monotonic - asked.due_at) * 1000 for asked, answer in free]),
-        Spread.of([(answer.monotonic - asked.press_acknowledged_at) * 1000 for asked, answer in frozen]),
-        in_force,
-        cpu_share,
-        resident_mb,
+
+
+def name_of(found: Found) -> str:
+    """Say which trial it was."""
+    return f"{found.rate:,} requests/s, {found.workers} worker{'s' if found.workers > 1 else ''}"
+
+
+def table(found: Found) -> Table:
+    """Put a trial's latencies below each other."""
+    rows = [
+        spread_row("request appended - decision readable", found.request_appended),
+        spread_row("request due to be sent - decision readable", found.request_due),
+        spread_row("press acknowledged - rejection readable, of a request sent upon it", found.press_acknowledged),
+        spread_row("press appended - in force on every worker, by its histogram", found.press_in_force_at_most, "≤ "),
+    ]
+    title = f"Latency, open loop: {name_of(found)}, {PROBES_PER_SECOND} presses/s, in ms"
+    return Table(title, ["from - to", "p50", "p99", "p99.9", "max", "of"], rows)
+
+
+def cost_table(found: list[Found]) -> Table:
+    """Show what the workers spent, and whether the sender kept up."""
+    rows = [
+        [
+            name_of(one),
+            f"{one.spent.cores:.2f}",
+            f"{one.spent.per(one.decisions):.2f}",
+            f"{one.spent.resident_mb:.0f}",
+            f"{one.sender_late_ms:.1f}",
+        ]
+        for one in found
+    ]
+    heading = ["trial", "cores busy", "CPU s / 100,000", "resident MB", "sender late, ms at most"]
+    return Table("What the workers spent", heading, rows)
+
+
+def targets(found: list[Found]) -> list[Target]:
+    """Hold the trials against what was to be reached."""
+    reached = []
+    for one in found:
+        wanted = REQUEST_TARGETS.get(one.rate)
+        if wanted is not None and one.workers == 1:
+            p50, p99 = one.request_appended.p50, one.request_appended.p99
+            what = f"request append - decision readable at {one.rate:,}/s"
+            limits = f"p50 ≤ {wanted[0]} ms, p99 ≤ {wanted[1]} ms"
+            met = p50 <= wanted[0] and p99 <= wanted[1]
+            reached.append(Target(what, limits, f"{p50:.1f} ms, {p99:.1f} ms", met))
+    p99 = found[-1].press_in_force_at_most.p99
+    limit = f"p99 ≤ {IN_FORCE_TARGET_MS} ms"
+    what = "press append - in force on every worker, full load"
+    reached.append(Target(what, limit, f"≤ {p99:.0f} ms", p99 <= IN_FORCE_TARGET_MS))
+    return reached
+
+
+def note(most: int) -> str:
+    """Say what the figures rest on."""
+    return (
+        "Append times are the broker's, in whole milliseconds; it shares this machine's clock with the reader. "
+        f"Full load is {LOAD_SHARE:.0%} of {most:,} decisions/s: the most that one worker did in this run while "
+        "requests were sent faster than it decides, sender and reader on the same cores."
     )
-
-
-def buckets(worker: Worker, histogram: str) -> dict[float, float]:
-    """Return a worker's histogram: cumulative counts by upper bound in seconds."""
-    pattern = re.compile(rf'^{histogram}_bucket\{{le="([^"]+)"\}} (\S+)$', re.MULTILINE)
-    return {float(bound): float(count) for bound, count in pattern.findall(worker.get("/metrics")[1])}
-
-
-def spread_of_buckets(before: dict[float, float], after: dict[float, float]) -> Spread:
-    """Return the bounds, in milliseconds, below which the percentiles of what came in between lie."""
-    grown = {bound: after[bound] - before[bound] for bound in after}
-    total = max(grown.values())
-    if not total:
-        message = "the worker counted nothing"
-        raise BenchmarkError(message)
-    bounds = [min(bound for bound, count in grown.items() if count >= total * share) for share in (0.50, 0.99, 1.0)]
-    return Spread(int(total), *(bound * 1000 for bound in bounds))

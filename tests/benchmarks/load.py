@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -20,7 +19,7 @@ from schemas import panic_button, withdrawal_decision, withdrawal_request
 from tests.deployment import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PARTITIONS = 4
 ACCOUNTS = 100_000
@@ -69,10 +68,7 @@ def _delete_leftovers(made: Deployment) -> None:
 def publish_presses(made: Deployment, *, by_key: bool = False) -> None:
     """Freeze every hundredth account; `by_key` as in `publish_requests`."""
     topic = made.topic(panic_button.TOPIC)
-    records = [
-        {"key": account_id.encode(), "value": json.dumps({"account_id": account_id}).encode()}
-        for account_id in map(account, range(0, ACCOUNTS, FROZEN_EACH))
-    ]
+    records = [record(*press(account(number))) for number in range(0, ACCOUNTS, FROZEN_EACH)]
     turns = ((number % PARTITIONS, records[number::PARTITIONS]) for number in range(PARTITIONS))
     _publish(made, topic, turns, by_key=by_key)
 
@@ -104,7 +100,7 @@ def publish_requests(made: Deployment, count: int, *, by_key: bool = False) -> P
                 account_id = account(asking)
                 value = request(number, account_id)
                 total_bytes += len(value)
-                records.append({"key": account_id.encode(), "value": value})
+                records.append(record(account_id, value))
             # In turns, a part of each chunk to each partition.
             for partition in range(PARTITIONS):
                 yield (partition + index) % PARTITIONS, records[partition::PARTITIONS]
@@ -125,14 +121,29 @@ def _publish(made: Deployment, topic: str, chunks: Iterator[tuple[int, list[dict
             "queue.buffering.max.messages": 1_000_000,
         }
     )
+    send_all(producer, topic, ((ANY_PARTITION if by_key else partition, records) for partition, records in chunks))
+
+
+def send_all(producer: Producer, topic: str, chunks: Iterable[tuple[int, list[dict[str, Any]]]]) -> None:
+    """Send records, chunk by chunk to its partition, until all are acknowledged."""
     for partition, records in chunks:
-        if producer.produce_batch(topic, records, ANY_PARTITION if by_key else partition) != len(records):
-            raise KafkaException(next(record["_error"] for record in records if "_error" in record))
+        if producer.produce_batch(topic, records, partition) != len(records):
+            raise KafkaException(next(one["_error"] for one in records if "_error" in one))
         if len(producer) > 10 * CHUNK_RECORDS and producer.flush(SILENCE_SECONDS):
             break
     if producer.flush(SILENCE_SECONDS):
         message = "the broker did not take the records in time"
         raise BenchmarkError(message)
+
+
+def record(key: str, value: bytes) -> dict[str, Any]:
+    """Return a record for the client's batch call."""
+    return {"key": key.encode(), "value": value}
+
+
+def press(account_id: str) -> tuple[str, bytes]:
+    """Return key and value of the least that a press says."""
+    return account_id, f'{{"account_id":"{account_id}"}}'.encode()
 
 
 def account(number: int) -> str:

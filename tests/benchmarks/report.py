@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import median
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 import psutil
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from tests.benchmarks.throughput import BARE, FAUST, FAUST_REQUESTS, GATE, SIGNED
 
 if TYPE_CHECKING:
     from tests.benchmarks.audit import Audited
-    from tests.benchmarks.latency import Latencies, Spread
+    from tests.benchmarks.meter import Spread
     from tests.benchmarks.throughput import Run
 
 
@@ -32,25 +29,59 @@ class Table:
     rows: list[list[str]] = field(default_factory=list)
 
     def show(self) -> None:
-        """Print it: drawn on a terminal, in plain columns elsewhere."""
-        if sys.stdout.isatty():
-            drawn = RichTable(title=self.title, title_justify="left")
-            for number, column in enumerate(self.heading):
-                drawn.add_column(column, justify="right" if number else "left")
-            for row in self.rows:
-                drawn.add_row(*row)
-            Console().print(drawn)
-            return
+        """Print it in Markdown, aligned, so that it reads as well on a terminal."""
         lines = [self.heading, *self.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
-        print(self.title)
-        for line in lines:
+        widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(self.heading))]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        print(f"**{self.title}**\n")
+        for line in (self.heading, rule, *self.rows):
             cells = [
                 cell.rjust(width) if number else cell.ljust(width)
                 for number, (cell, width) in enumerate(zip(line, widths, strict=True))
             ]
-            print("  " + "  ".join(cells).rstrip())
+            print(f"| {' | '.join(cells)} |")
         print()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was to be reached, what was, and whether that is enough."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool
+
+
+def at_most(what: str, limit: float, measured: float, unit: str, *, bound: bool = False) -> Target:
+    """Return a target that is met from below; of a `bound` no more is known than that it was not passed."""
+    digits = 0 if measured >= 100 or bound else 1
+    said = f"{'≤ ' if bound else ''}{measured:,.{digits}f} {unit}"
+    return Target(what, f"≤ {limit:,g} {unit}", said, measured <= limit)
+
+
+@dataclass
+class Part:
+    """What a part of the benchmarks found: for people, and as it was measured."""
+
+    tables: list[Table]
+    targets: list[Target]
+    notes: list[str]
+    raw: dict[str, Any]
+
+    def show(self) -> None:
+        """Print everything; each target with what was measured."""
+        for table in self.tables:
+            table.show()
+        for note in self.notes:
+            print(f"{note}\n")
+        if self.targets:
+            rows = [[one.what, one.wanted, one.measured, "met" if one.met else "not met"] for one in self.targets]
+            Table("Targets", ["what", "target", "measured", ""], rows).show()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {**self.raw, "targets": [asdict(one) for one in self.targets]}
 
 
 def machine(kafka: str) -> dict[str, Any]:
@@ -105,31 +136,16 @@ def ratio_lines(runs: list[Run]) -> list[str]:
     ]
 
 
-def latency_table(found: Latencies, rate: int, presses: int) -> Table:
-    """Put the latencies below each other, in milliseconds."""
-    table = Table(
-        f"Latency, open loop: {rate} requests/s and {presses} presses/s, in ms",
-        ["from - to", "p50", "p99", "max", "of"],
-    )
-    table.rows = [
-        _row("request appended - decision readable", found.request_appended),
-        _row("request due to be sent - decision readable", found.request_due),
-        _row("press acknowledged - rejection readable, of a request sent upon it", found.press_acknowledged),
-        _row("press appended - in force on the worker, by its own histogram", found.press_in_force_at_most, "<= "),
-    ]
-    return table
-
-
-def _row(name: str, spread: Spread, prefix: str = "") -> list[str]:
+def spread_row(name: str, spread: Spread, prefix: str = "") -> list[str]:
+    """Return a row of percentiles in ms; `prefix` says that they are bounds."""
     digits = 0 if prefix else 1
-    times = [f"{prefix}{time:,.{digits}f}" for time in (spread.p50, spread.p99, spread.max)]
-    return [name, *times, f"{spread.count:,}"]
+    times = (spread.p50, spread.p99, spread.p999, spread.max)
+    return [name, *(f"{prefix}{time:,.{digits}f}" for time in times), f"{spread.count:,}"]
 
 
-def as_json(runs: list[Run], found: Latencies | None, audited: Audited | None) -> dict[str, Any]:
-    """Return everything that was measured."""
+def as_json(runs: list[Run], audited: Audited | None) -> dict[str, Any]:
+    """Return what throughput and audit measured."""
     return {
         "throughput": {"runs": [asdict(run) for run in runs], "ratios_by_round": ratios(runs)} if runs else None,
-        "latency_ms": asdict(found) if found else None,
         "audit": asdict(audited) if audited else None,
     }

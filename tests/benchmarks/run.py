@@ -1,4 +1,4 @@
-"""`make bench`: throughput and latency of the gate, on one broker, side by side with what it is compared to; the audit.
+"""`make bench`: the gate's speed on one broker, side by side with what it is compared to, part by part.
 
 Starts a development broker of its own unless GATE_KAFKA_BOOTSTRAP names one. Stops by itself; everything that it
 makes is taken away again. `--help` lists what can be changed.
@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
 from tests.arguments import between
-from tests.benchmarks import audit, latency, report, throughput
+from tests.benchmarks import audit, latency, matrix, recovery, report, storm, throughput
 from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
 from tests.benchmarks.peers import measure, table
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REACH_SECONDS = 5.0
 INTERRUPTED = 130
+# Parts that say themselves what they found, and what of it was to be reached.
+PARTS = {"matrix": matrix.measure, "latency": latency.measure, "storm": storm.measure, "recovery": recovery.measure}
 
 
 def arguments() -> argparse.Namespace:
@@ -38,10 +40,32 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Benchmarks of the gate.")
     parser.add_argument("--requests", type=between(20_000, 5_000_000), default=300_000, help="per round (%(default)s)")
     parser.add_argument("--rounds", type=between(1, 20), default=3, help="of throughput (%(default)s)")
-    parser.add_argument("--rate", type=between(1, 5_000), default=200, help="requests/s for latency (%(default)s)")
-    parser.add_argument("--seconds", type=between(5, 600), default=20, help="of latency (%(default)s)")
+    parser.add_argument("--matrix-rounds", type=between(1, 5), default=1, help="of the matrix (%(default)s)")
     parser.add_argument(
-        "--only", choices=["throughput", "latency", "audit", "peers"], help="leave the others out; peers only so"
+        "--rates",
+        type=between(10, 20_000),
+        nargs="+",
+        default=[100, 1_000, 10_000],
+        metavar="RATE",
+        help="requests/s for latency, one after the other (%(default)s)",
+    )
+    parser.add_argument("--seconds", type=between(5, 120), default=20, help="of latency, at each rate (%(default)s)")
+    parser.add_argument("--storm-rate", type=between(100, 30_000), default=10_000, help="presses/s (%(default)s)")
+    parser.add_argument("--storm-seconds", type=between(5, 120), default=60, help="of that storm (%(default)s)")
+    parser.add_argument(
+        "--pour", type=between(10_000, 3_000_000), default=1_000_000, help="presses at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--freezes", type=between(10_000, 3_000_000), default=1_000_000, help="to rebuild (%(default)s)"
+    )
+    alone = ["throughput", *PARTS, "audit"]
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*alone, "peers"],
+        default=alone,
+        metavar="PART",
+        help=f"{', '.join(alone)}; peers only so",
     )
     parser.add_argument("--signed", action="store_true", help="also a gate that signs its decisions")
     parser.add_argument("--faust", action="store_true", help="also a plain Faust app, as a control")
@@ -75,7 +99,9 @@ def bench(asked: argparse.Namespace) -> None:
     with broker() as (bootstrap, kafka):
         where = report.machine(kafka)
         print(", ".join(f"{name} {value}" for name, value in where.items()) + "\n", flush=True)
-        results = beside_peers(bootstrap, asked) if asked.only == "peers" else alone(bootstrap, asked)
+        results = alone(bootstrap, asked)
+        if "peers" in asked.only:
+            results |= beside_peers(bootstrap, asked)
     command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
     print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
     if asked.json is not None:
@@ -90,17 +116,14 @@ def beside_peers(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def alone(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure the gate, print tables, return every figure."""
+    """Measure the gate, print each part's tables when it is done, return every figure."""
     runs: list[throughput.Run] = []
-    found = audited = None
-    if asked.only in {None, "throughput"}:
+    audited = None
+    parts: dict[str, report.Part] = {}
+    if "throughput" in asked.only:
         runs, published = throughput.measure(bootstrap, asked.requests, asked.rounds, say, signed=asked.signed)
         if asked.faust:
             runs += throughput.measure_faust(bootstrap, asked.rounds, say)
-    if asked.only in {None, "latency"}:
-        found = latency.measure(bootstrap, asked.rate, asked.seconds, say)
-    if asked.only in {None, "audit"}:
-        audited = audit.measure(bootstrap, asked.requests, say)
     if runs:
         print(
             f"{asked.requests:,} requests of {published.mean_bytes:.0f} bytes in {PARTITIONS} partitions, "
@@ -108,13 +131,13 @@ def alone(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
         )
         report.throughput_table(runs).show()
         print("\n".join(report.ratio_lines(runs)) + "\n")
-    if found is not None:
-        report.latency_table(found, asked.rate, latency.PRESSES_PER_SECOND).show()
-        print("Append times are the broker's, in whole milliseconds; it shares this machine's clock with the reader.")
-        print(f"Meanwhile the worker used {found.cpu_share:.0%} of a core and {found.resident_mb:.0f} MB.\n")
-    if audited is not None:
+    for name in filter(asked.only.__contains__, PARTS):
+        parts[name] = PARTS[name](bootstrap, asked, say)
+        parts[name].show()
+    if "audit" in asked.only:
+        audited = audit.measure(bootstrap, asked.requests, say)
         print(f"Audit: {audited.sentence()}\n")
-    return report.as_json(runs, found, audited)
+    return {**report.as_json(runs, audited), **{name: part.as_json() for name, part in parts.items()}}
 
 
 def _make_arguments() -> str:

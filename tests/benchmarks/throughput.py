@@ -20,6 +20,7 @@ from tests.benchmarks.load import (
     publish_requests,
     read_arrivals,
 )
+from tests.benchmarks.meter import cpu_seconds
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
@@ -152,9 +153,3 @@ def watch(contender: str, made: Deployment, number: int, published: Published, p
         spent / (published.requests - arrivals.at_half()) * 100_000,
         meter.memory_info().rss / 1_000_000,
     )
-
-
-def cpu_seconds(meter: psutil.Process) -> float:
-    """Return the CPU time that a process has used."""
-    times = meter.cpu_times()
-    return times.user + times.system

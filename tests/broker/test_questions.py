@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewTopic
 
@@ -12,6 +13,8 @@ from streams.dev_broker import DevBroker
 from streams.judge import judge
 from streams.kafka import admin, ask, end_offsets
 from streams.settings import Settings
+from tests.benchmarks.meter import cpu_seconds
+from tests.processes import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from tests.deployment import Deployment
 
 TOPIC = "asked"
+# With the storm the worker spent more than half of this on it, on two busy cores.
+AWAY_SECONDS = 4.0
 
 
 def test_a_client_that_heard_that_nobody_leads_asks_again(tmp_path: Path) -> None:
@@ -54,6 +59,24 @@ def test_a_worker_with_a_client_that_lost_its_brokers_begins_anew(deploy: Callab
     assert "the client of follow has lost it: the worker begins anew" in worker.log.read_text()
     assert judge(gate.history).findings == []
     assert worker.stop() == 0
+
+
+def test_a_worker_does_not_storm_the_address_of_brokers_that_are_away(
+    deploy: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    """Asked about topics, librdkafka connects a thousand times a second where nobody listens; a worker must not."""
+    with DevBroker(tmp_path / "kafka") as broker:
+        gate = deploy(broker=broker.bootstrap)
+        gate.create_topics()
+        worker = gate.worker().wait_ready()
+        broker.kill()
+        wait_for(lambda: worker.get("/readyz")[0] == 503, "the worker to say that it can't decide")
+        spent = cpu_seconds(psutil.Process(worker.process.pid))
+        Event().wait(AWAY_SECONDS)
+        assert cpu_seconds(psutil.Process(worker.process.pid)) - spent < AWAY_SECONDS / 4
+        broker.start()
+        worker.wait_ready()
+        assert worker.stop() == 0
 
 
 def _leaders(client: AdminClient) -> set[int]:

@@ -184,7 +184,8 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
         assert code == 0, complaints
     shadow = gate.worker("shadow", GATE_SHADOW="1", GATE_KAFKA_OPTIONS=secured.as_user(SHADOW)).wait_ready()
     approved = 'gate_decisions_total{decision="approved",reason="none"}'
-    wait_for(lambda: shadow.metric(approved) >= 2, "what the shadow decides")
+    # One: whoever pressed since is frozen for a gate that comes later, what was asked for before the press too.
+    wait_for(lambda: shadow.metric(approved) >= 1, "what the shadow decides")
     for reading in ("audit", "report"):
         done = gate.command(reading, GATE_SHADOW="1", GATE_KAFKA_OPTIONS=secured.as_user(AUDITOR))
         assert done.returncode == 0, done.stderr
