@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.dev_broker import KAFKA_VERSION, DevBroker, DevBrokerError
 from tests.arguments import between
-from tests.benchmarks import audit, latency, matrix, recovery, report, storm, throughput
+from tests.benchmarks import audit, latency, matrix, recovery, report, simulation, steps, storm, throughput
 from tests.benchmarks.load import ACCOUNTS, FROZEN_EACH, PARTITIONS, BenchmarkError
 from tests.benchmarks.peers import measure, table
 
@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 REACH_SECONDS = 5.0
 INTERRUPTED = 130
 # Parts that say themselves what they found, and what of it was to be reached.
-PARTS = {"matrix": matrix.measure, "latency": latency.measure, "storm": storm.measure, "recovery": recovery.measure}
+PARTS = {
+    "steps": steps.measure,
+    "matrix": matrix.measure,
+    "latency": latency.measure,
+    "storm": storm.measure,
+    "recovery": recovery.measure,
+    "simulation": simulation.measure,
+}
 
 
 def arguments() -> argparse.Namespace:

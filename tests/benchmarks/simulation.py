@@ -1,0 +1,142 @@
+"""Does the simulation (queueing.py) tell what is measured? What each step takes is noted once, at a low rate.
+
+With these times alone it then has to tell the latencies at other rates, with other numbers of workers and in a storm,
+which are measured beside it; and what docs/capacity.md says of deployments that do not fit here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from streams.capacity import DECISION_RATE, FOLLOW_RATE
+from streams.settings import Settings
+from streams.size import load_of, size
+from tests.benchmarks import latency, storm
+from tests.benchmarks.load import PARTITIONS, SEED, deployment
+from tests.benchmarks.meter import Spread
+from tests.benchmarks.queueing import Load, Times, simulate
+from tests.benchmarks.report import Part, Table
+from tests.benchmarks.traffic import WARM_UP_SECONDS, Flow, Traffic
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+MODULE = "tests.benchmarks.timed_gate"
+CALIBRATED_AT = 200
+RATES = ((100, 1), (1_000, 1), (1_000, 2), (10_000, 1), (10_000, 2))
+STORM_SECONDS = 15
+SIMULATED_SECONDS = 30.0
+USERS = (1_000_000, 300_000_000)
+NOTE = (
+    f"Seed {SEED}. Times of fetch, barrier, commit and reading are those noted at {CALIBRATED_AT} requests/s; a "
+    "decision takes what it takes at full speed, a followed press too (streams/capacity.py)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What was simulated beside what was measured, in ms."""
+
+    what: str
+    simulated: Spread
+    measured: Spread
+
+
+def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None]) -> Part:
+    """Note the times of the steps, then compare."""
+    say(f"simulation: noting what each step takes at {CALIBRATED_AT} requests/s")
+    times = calibrate(bootstrap, asked.seconds)
+    pairs: list[Pair] = []
+    for rate, workers in RATES:
+        say(f"simulation: {rate:,} requests/s on {workers} workers, to compare")
+        found = latency.trial(bootstrap, rate, workers, asked.seconds)
+        told = simulate(Load(rate, 0, workers, PARTITIONS, SIMULATED_SECONDS), times, SEED)
+        pairs.append(Pair(latency.name_of(found), Spread.of(told.requests), found.request_appended))
+    say(f"simulation: {asked.storm_rate:,} presses/s, to compare")
+    pairs += storm_pairs(bootstrap, asked.storm_rate, times)
+    noted = {"pairs": [asdict(pair) for pair in pairs], "times": asdict(times)}
+    return Part([compared(pairs), deployments(times)], [], [NOTE], noted)
+
+
+def calibrate(bootstrap: str, seconds: int) -> Times:
+    """Return what each step takes, of a worker that is hardly loaded."""
+    with deployment(bootstrap, "steps") as made:
+        steps_file = made.folder / "steps.json"
+        made.environment["STEPS_FILE"] = str(steps_file)
+        worker = made.worker(module=MODULE).wait_ready()
+        traffic = Traffic(made)
+        flow = Flow.of_requests(made, CALIBRATED_AT, WARM_UP_SECONDS + seconds)
+        with traffic.running(flow) as sending:
+            traffic.join(sending, 2 * (WARM_UP_SECONDS + seconds) + 30)
+            traffic.wait_decided(flow.count)
+        worker.stop()
+        noted = json.loads(steps_file.read_text())
+    read = [
+        max(0.0, traffic.readable_ms[partition][next_offset - 1] - committed_ms)
+        for partition, next_offset, committed_ms in noted["committed"]
+    ]
+    return Times(
+        fetch=noted["waited_ms"]["fetch"],
+        barrier=noted["waited_ms"]["barrier"],
+        commit=noted["waited_ms"]["commit"],
+        read=read,
+        decide_one=1000 / DECISION_RATE.value,
+        follow_one=1000 / FOLLOW_RATE.value,
+    )
+
+
+def storm_pairs(bootstrap: str, presses: int, times: Times) -> list[Pair]:
+    """Compare in a storm: how long requests take, and presses."""
+    found = storm.run(bootstrap, "storm", presses, presses * STORM_SECONDS, STORM_SECONDS)
+    told = simulate(Load(storm.REQUESTS_PER_SECOND, presses, 1, PARTITIONS, STORM_SECONDS), times, SEED)
+    what = f"{presses:,} presses/s, 1 worker"
+    return [
+        Pair(f"{what}: {storm.REQUESTS_PER_SECOND:,} requests/s", Spread.of(told.requests), found.request_appended),
+        Pair(f"{what}: press appended - in force", Spread.of(told.presses), found.press_in_force_at_most),
+    ]
+
+
+def compared(pairs: list[Pair]) -> Table:
+    """Put both side by side."""
+    rows = [
+        [
+            pair.what,
+            *(
+                f"{ms:,.1f}"
+                for one in ("p50", "p99")
+                for ms in (getattr(pair.simulated, one), getattr(pair.measured, one))
+            ),
+        ]
+        for pair in pairs
+    ]
+    return Table(
+        "Simulated and measured, in ms",
+        ["load", "p50 simulated", "p50 measured", "p99 simulated", "p99 measured"],
+        rows,
+    )
+
+
+def deployments(times: Times) -> Table:
+    """Tell what clients would see of the deployments in docs/capacity.md, on a machine like this for each worker."""
+    rows = []
+    for users in USERS:
+        for storm_presses in (0, None):
+            load = load_of(
+                Settings.from_environment({}),
+                users,
+                presses_per_day=None,
+                requests_per_second=None,
+                storm_presses_per_second=storm_presses,
+                retention_days=30,
+            )
+            sized, asked, came = size(load), load.requests_per_second, load.storm_presses_per_second
+            carried = Load(asked, came, sized["workers"], sized["partitions"], SIMULATED_SECONDS)
+            requests, presses = simulate(carried, times, SEED).spreads()
+            shown = [f"{ms:,.1f}" for one in (requests, presses) if one for ms in (one.p50, one.p99)]
+            what = f"{users:,} users, {sized['workers']} workers, {asked:,} requests/s"
+            rows.append([what, f"{came:,}", *shown, *["-"] * (4 - len(shown))])
+    heading = ["deployment", "presses/s", "request p50", "request p99", "press p50", "press p99"]
+    return Table("Simulated deployments of docs/capacity.md, in ms", heading, rows)
