@@ -170,11 +170,13 @@ def test_a_shadow_killed_while_it_decides_decides_none_twice(shadow: Deployment)
         places = [TopicPartition(shadow.topic("withdrawal-request"), partition, 0) for partition in range(3)]
         member.commit(offsets=places, asynchronous=False)
         member.close()
-        shadow.worker().wait_ready()
+        third = shadow.worker().wait_ready()
         client.request("acc-7", "w-last")
-        # Known from what the first two decided, and read back from the shadow's own topic.
+        # Known from what the first two decided, and read back from the shadow's own topic. Nothing else is read again.
         client.request("acc-1", "w-1")
         wait_for(lambda: "w-last" in verdicts(shadow), "the last decision")
+        series = 'gate_dead_letters_total{reason="duplicate_withdrawal",topic="withdrawal-request"}'
+        assert wait_for(lambda: third.metric(series), "the id that was decided before to be counted") == 1
     shadow.history.requests.pop()
     shadow.wait_decided()
     verdict = judge(shadow.history)
