@@ -75,7 +75,7 @@ def test_a_freeze_is_looked_up_by_keyboard_alone_and_counts_down(
     browser.go(url(worker, LOOK_UP))
     browser.keys("acc-42", ENTER)
     said = browser.wait_text("Frozen", "main")
-    for told in ("acc-42", "p-7", "2 h: as asked for", "3 by this worker alone", "goes out"):
+    for told in ("acc-42", "p-7", "2 h: as asked for", "3 by this worker, since", "goes out"):
         assert told in said, told
     assert browser.focused() == "verdict"
     assert "acc-42" not in browser.run("location.href + document.title")
