@@ -44,6 +44,7 @@ def pictures(folder: Path, scratch: Path, bootstrap: str) -> None:
             ):
                 browser.look(width=width, height=640, dark=dark)
                 browser.go(here + LOOK_UP)
+                wait_for(lambda: browser.focused() == "account", "the form")
                 browser.keys(account_id, ENTER)
                 wait_for(lambda: browser.focused() == "verdict", "the answer")
                 browser.picture(folder / f"{name}.png")
