@@ -221,9 +221,10 @@ def _length(freeze: Freeze) -> str:
 
 
 def _stopped(stopped: StoppedCount) -> str:
+    count = f"{stopped.count:,}" if stopped.count else "none"
     return (
-        f"{stopped.count:,} by this worker alone, since {_time(stopped.since_ms)}. Other workers may have stopped "
-        "more: <code>withdrawal-gate evidence</code> finds all."
+        f"{count} by this worker, since {_time(stopped.since_ms)}. Other workers may have stopped more: "
+        "<code>withdrawal-gate evidence</code> finds all."
     )
 
 

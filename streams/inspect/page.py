@@ -37,7 +37,7 @@ tbody th { white-space: nowrap; }
 caption { text-align: left; color: var(--dim); }
 th, td { text-align: left; vertical-align: top; padding: .15rem .75rem .15rem 0; border-bottom: 1px solid var(--line);
          overflow-wrap: anywhere; }
-thead th { overflow-wrap: normal; }
+thead th { overflow-wrap: normal; } td:not(.number) { min-width: 5.5rem; }
 .number { text-align: right; }
 code { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
 h1, td, dd, code { direction: ltr; unicode-bidi: isolate-override; }

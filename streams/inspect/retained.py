@@ -184,7 +184,9 @@ class _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        # One that was never begun would be ended with an empty line, in a file too.
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def show(self, done: int, total: int) -> None:
         """Show that many offsets of `total` as read."""

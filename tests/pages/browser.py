@@ -35,6 +35,7 @@ class Browser:
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         opened = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{opened['sessionId']}"
+        self.look(width=1280, height=900, dark=False)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  (any JSON)
         data = None if body is None else json.dumps(body).encode()
@@ -92,9 +93,14 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._developer("Emulation.setEmulatedMedia", features=[scheme])
+        self._size = width, dark
 
     def picture(self, path: Path) -> None:
-        """Write what is seen as a PNG."""
+        """Write the whole page as a PNG, however long it is."""
+        self._developer("Emulation.setScrollbarsHidden", hidden=True)
+        width, dark = self._size
+        self.look(width=width, height=1, dark=dark)
+        self.look(width=width, height=int(self.run("document.documentElement.scrollHeight")), dark=dark)
         path.write_bytes(b64decode(self._call("GET", self._session + "/screenshot")))
 
     def overflow(self) -> int:

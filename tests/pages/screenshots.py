@@ -18,11 +18,8 @@ from tests.processes import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.pages.browser import Browser
-
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
-DESK = {"width": 900, "height": 640}
-PHONE = {"width": 360, "height": 780}
+DESK, PHONE = 900, 360
 # Enough for the figures of the live page to move, and little enough for any machine.
 REQUESTS_PER_SECOND = 150
 STOPPED = 'gate_decisions_total{decision="rejected",reason="account_frozen"}'
@@ -35,35 +32,33 @@ def pictures(folder: Path, scratch: Path, bootstrap: str) -> None:
     gate.create_topics()
     token = scratch / "token"
     token.write_text(TOKEN)
-    worker, guarded = gate.worker().wait_ready(), gate.worker(GATE_CONSOLE_TOKEN_FILE=str(token)).wait_ready()
+    worker = gate.worker().wait_ready()
     try:
         with _customers(gate), chromium(scratch / "profile") as browser:
             here = f"http://127.0.0.1:{worker.port}"
-            wait_for(lambda: worker.metric(STOPPED) + guarded.metric(STOPPED) >= 3, "stopped requests")
-            _live(browser, here, folder)
-            for name, account_id, size, dark in (
+            wait_for(lambda: worker.metric(STOPPED) >= 3, "stopped requests")
+            for name, account_id, width, dark in (
                 ("console-frozen", "acc-42", DESK, False),
                 ("console-frozen-phone", "acc-42", PHONE, True),
                 ("console-not-frozen", "acc-7", DESK, False),
             ):
-                browser.look(**size, dark=dark)
+                browser.look(width=width, height=640, dark=dark)
                 browser.go(here + LOOK_UP)
+                wait_for(lambda: browser.focused() == "account", "the form")
                 browser.keys(account_id, ENTER)
                 wait_for(lambda: browser.focused() == "verdict", "the answer")
                 browser.picture(folder / f"{name}.png")
-            browser.look(**{**DESK, "height": 420}, dark=False)
+            for name, width, dark in (("console-live", DESK, True), ("console-live-phone", PHONE, False)):
+                browser.look(width=width, height=640, dark=dark)
+                browser.go(here + LIVE)
+                wait_for(lambda: browser.text("#rate") not in {"-", "0"}, "a rate")
+                browser.picture(folder / f"{name}.png")
+            guarded = gate.worker(GATE_CONSOLE_TOKEN_FILE=str(token)).wait_ready()
+            browser.look(width=DESK, height=640, dark=False)
             browser.go(f"http://127.0.0.1:{guarded.port}{LOOK_UP}")
             browser.picture(folder / "console-sign-in.png")
     finally:
         gate.stop()
-
-
-def _live(browser: Browser, here: str, folder: Path) -> None:
-    for name, size, dark in (("console-live", DESK, True), ("console-live-phone", PHONE, False)):
-        browser.look(**size, dark=dark)
-        browser.go(here + LIVE)
-        wait_for(lambda: browser.text("#rate") not in {"-", "0"}, "a rate")
-        browser.picture(folder / f"{name}.png")
 
 
 @contextmanager

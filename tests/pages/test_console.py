@@ -87,7 +87,7 @@ def test_a_frozen_account_is_told_with_all_that_support_needs(here: Served) -> N
     answer = here.ask("POST", LOOK_UP, {"account_id": "acc-42"})
     page = Page(answer.text)
     assert answer.status == 200
-    for told in ("Frozen until", "Frozen since", "acc-42", "p-7", "3 by this worker alone", "goes out", ONLY_READS):
+    for told in ("Frozen until", "Frozen since", "acc-42", "p-7", "3 by this worker, since", "goes out", ONLY_READS):
         assert told in page.text, told
     assert "24 h: raised to the policy's shortest (asked for: 1 h)" in page.text
     assert "0 d 13 h 59 min 59 s" in page.text or left_text(14 * HOUR) in page.text
