@@ -154,7 +154,11 @@ def _decided_once(
 ) -> Iterator[str]:
     """G4: one outcome for each request record, one decision for each withdrawal id."""
     counts["requests"] = len(history.requests)
-    decided: Counter[tuple[int, str]] = Counter()
+    # Of all records, also those that no publisher knows of: one that begins a new epoch after a lost answer can write
+    # a request twice, idempotent or not, and is told of the second place only.
+    decided = Counter(
+        (outcome.partition, outcome.decision["withdrawal_id"]) for outcome in history.outcomes if outcome.decision
+    )
     for sent in history.requests:
         outcomes = by_place.get((sent.partition, sent.offset), [])
         decisions = [outcome for outcome in outcomes if outcome.decision is not None]
@@ -170,7 +174,6 @@ def _decided_once(
         for outcome in decisions:
             decision = outcome.decision or {}
             counts[decision["decision"]] += 1
-            decided[outcome.partition, decision["withdrawal_id"]] += 1
             if outcome.read_partition != sent.partition:
                 yield f"partition: the decision of {sent.partition}:{sent.offset} lies in {outcome.read_partition}"
         counts["dead letters"] += len(letters)

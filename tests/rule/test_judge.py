@@ -131,3 +131,13 @@ def test_an_acknowledgement_without_an_offset_does_not_pass_for_offset_0() -> No
     press.acknowledged(None, untold)
     assert (request.partition, request.offset) == (press.partition, press.offset) == (3, -1)
     assert press.acknowledged_at > 0
+
+
+def test_a_request_that_its_publisher_wrote_twice_is_a_duplicate_of_what_it_never_heard_of() -> None:
+    """After a lost answer librdkafka does so, idempotent as it is; only the second place was acknowledged."""
+    history = good()
+    history.requests.append(RequestSent("w-5", "free", 2.0, 0, 5, ASKED_MS))
+    history.outcomes += [decision(4, "approved", "w-5"), letter(5, "duplicate_withdrawal")]
+    assert judge(history).findings == []
+    history.outcomes[-1] = decision(5, "approved", "w-5")
+    assert judge(history).kinds() == {"G4 id twice"}
