@@ -254,8 +254,9 @@ class Traffic:
     def longest_gap_ms(self, partition: int | None = None, from_ms: float = 0.0) -> float:
         """Return the longest time without a decision, of a partition or of any; from then on, or from the start."""
         chosen = self.readable_ms if partition is None else [self.readable_ms[partition]]
-        moments = sorted({moment for times in chosen for moment in times if moment >= from_ms})
-        return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+        moments = sorted({moment for times in chosen for moment in times})
+        # A gap that began before counts too: what ends it comes afterwards.
+        return max((later - earlier for earlier, later in pairwise(moments) if later >= from_ms), default=0.0)
 
 
 def append_times(made: Deployment) -> list[list[int]]:
