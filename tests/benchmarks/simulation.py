@@ -74,14 +74,17 @@ def calibrate(bootstrap: str, seconds: int) -> Times:
             traffic.wait_decided(flow.count)
         worker.stop()
         noted = json.loads(steps_file.read_text())
+    warm_ms = (traffic.starts_at + WARM_UP_SECONDS) * 1000
+    waited = {step: [took for at_ms, took in found if at_ms > warm_ms] for step, found in noted["waited_ms"].items()}
     read = [
         max(0.0, traffic.readable_ms[partition][next_offset - 1] - committed_ms)
         for partition, next_offset, committed_ms in noted["committed"]
+        if committed_ms > warm_ms
     ]
     return Times(
-        fetch=noted["waited_ms"]["fetch"],
-        barrier=noted["waited_ms"]["barrier"],
-        commit=noted["waited_ms"]["commit"],
+        fetch=waited["fetch"],
+        barrier=waited["barrier"],
+        commit=waited["commit"],
         read=read,
         decide_one=1000 / DECISION_RATE.value,
         follow_one=1000 / FOLLOW_RATE.value,

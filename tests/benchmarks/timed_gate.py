@@ -44,7 +44,8 @@ STEPS: dict[str, tuple[type, str]] = {
     "remember ids": (DecidedIds, "remember"),
 }
 spent: Counter[str] = Counter()
-waited: dict[str, list[float]] = {"barrier": [], "commit": [], "fetch": []}
+# When it was noted, of the wall clock, and what it took; both in ms.
+waited: dict[str, list[tuple[float, float]]] = {"barrier": [], "commit": [], "fetch": []}
 # Partition, next offset, and when that was committed, ms.
 committed: list[tuple[int, int, float]] = []
 
@@ -58,7 +59,7 @@ def _timed(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             spent[name] += time.thread_time_ns() - began
             if name in waited:
-                waited[name].append((time.monotonic() - began_at) * 1000)
+                waited[name].append((time.time() * 1000, (time.monotonic() - began_at) * 1000))
 
     return timed
 
@@ -74,7 +75,7 @@ def _note_fetched(fetch: Callable[..., Batch]) -> Callable[..., Batch]:
         for messages in batch.records.values():
             append_ms = messages[0].timestamp()[1]
             if append_ms > asked_ms:
-                waited["fetch"].append(now_ms - append_ms)
+                waited["fetch"].append((now_ms, now_ms - append_ms))
         return batch
 
     return noting
