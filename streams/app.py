@@ -45,6 +45,7 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 FETCH_SECONDS = 0.5
 WATCH_SECONDS = 1.0
 LIFELINE_SECONDS = 2.0
+WORKERS_SECONDS = 5.0
 PURGE_SECONDS = 60.0
 TOPIC_WATCH_SECONDS = 60.0
 # The drain is bounded: an unfinished transaction is aborted by the brokers or by the next owner of its partition.
@@ -177,6 +178,8 @@ class Work(Service):
         self._spawn(self._every(WATCH_SECONDS, "watch", runtime.lag.look))
         self._spawn(self._every(TOPIC_WATCH_SECONDS, "watch", runtime.topic_watch.look))
         self._spawn(self._every(LIFELINE_SECONDS, "lifeline", runtime.lifeline.look))
+        if runtime.settings.console:
+            self._spawn(self._every(WORKERS_SECONDS, "lifeline", runtime.count_workers))
         if not await runtime.run("gate", runtime.restore):
             return
         # Only a worker whose table is current takes requests over.

@@ -51,6 +51,8 @@ class Served(Protocol):
     table: FreezeTable | None
     # What the console counts, None when it is off.
     stopped: Stopped | None
+    # How many workers the group has, None when that is not known.
+    workers: int | None
 
 
 def endpoints(served: Served, settings: Settings) -> web.Application:

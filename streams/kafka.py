@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -283,6 +284,20 @@ def _offsets(
         # (FENCED_LEADER_EPOCH) or, from a broker that was shutting down, that nobody leads (_NOENT).
         client.list_topics(topic, timeout=LEADER_SECONDS)
         raise
+
+
+def group_size(client: AdminClient, group: str) -> int | None:
+    """Return how many members a consumer group has, None when no broker says.
+
+    By the older call: `describe_consumer_groups` can end the process when a connection is lost meanwhile
+    (confluentinc/librdkafka #4605).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return sum(len(found.members) for found in client.list_groups(group, timeout=REQUEST_SECONDS))
+        except KafkaException:
+            return None
 
 
 def headers_of(message: Message) -> Headers:

@@ -30,7 +30,7 @@ from streams.follow import Follow
 from streams.freeze_table import FreezeTable
 from streams.gate import Gate
 from streams.health import Health
-from streams.kafka import REQUEST_SECONDS, error_of, reach, topic_config
+from streams.kafka import REQUEST_SECONDS, error_of, group_size, reach, topic_config
 from streams.lag import Lag
 from streams.lifeline import Lifeline, replace_process
 from streams.metrics import Metrics
@@ -68,6 +68,8 @@ class Runtime:
         self.metrics.shadow.set(settings.shadow)
         self.table: FreezeTable | None = None
         self.stopped = Stopped(self.clock.now_ms()) if settings.console else None
+        # In the group that decides; None as long as nobody said.
+        self.workers: int | None = None
         # None in a shadow, which announces nothing.
         self.announce_intake: ExactlyOnce | None = None
         self.stopping = threading.Event()
@@ -239,6 +241,10 @@ class Runtime:
             log.debug("nothing purged: %s", error_of(exception).str())
             return
         self.open_table.purge(self.clock.known_ms() - REQUEST_RETENTION_MS, announced)
+
+    def count_workers(self) -> None:
+        """Ask how many workers there are, for the console."""
+        self.workers = group_size(self.client, self.settings.workers_group)
 
     def close(self) -> None:
         """Let the work in hand end, leave the groups, close the folder; what was never made needs no closing."""

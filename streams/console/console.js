@@ -50,6 +50,7 @@ function show(figures, before) {
   say("undecided", count(figures.undecided_records));
   say("oldest", age(figures.undecided_seconds));
   say("unapplied", count(figures.unapplied_records));
+  say("workers", figures.workers === null ? "not known" : count(figures.workers));
   say("partitions", figures.partitions.join(", ") || "none");
 }
 

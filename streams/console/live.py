@@ -1,8 +1,4 @@
-"""What the live page shows, read off the worker's own metrics and checks: nothing is asked or kept for it.
-
-Who else is in the group is not in it: `AdminClient.describe_consumer_groups` can end the process when a connection is
-lost meanwhile (confluentinc/librdkafka #4605), and a page to look at must not be able to stop a worker.
-"""
+"""What the live page shows, read off the worker's own metrics and checks: a look at the page asks nobody anything."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 Labels = dict[str, str]
 
 
-def live_figures(health: Health, metrics: Metrics) -> dict[str, Any]:
+def live_figures(health: Health, metrics: Metrics, workers: int | None) -> dict[str, Any]:
     """Return the figures; times are seconds, `at_seconds` is a clock of this worker that only runs forward."""
     decided = {"approved": 0, "rejected": 0}
     for labels, value in _samples(metrics.decisions):
@@ -38,6 +34,7 @@ def live_figures(health: Health, metrics: Metrics) -> dict[str, Any]:
         **decided,
         "undecided_records": sum(records[withdrawal_request.TOPIC].values()),
         "undecided_seconds": oldest.get(withdrawal_request.TOPIC, 0.0),
+        "workers": workers,
         "partitions": sorted(records[withdrawal_request.TOPIC]),
         "unapplied_records": sum(records[panic_button.TOPIC].values()),
         "unapplied_seconds": oldest.get(panic_button.TOPIC, 0.0),

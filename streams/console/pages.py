@@ -43,6 +43,7 @@ _LIVE_ROWS = (
     ("undecided", "Requests not decided yet", "in this worker's partitions"),
     ("oldest", "Age of the oldest undecided", "0 when none waits"),
     ("unapplied", "Presses not in its table yet", "nothing is approved before they are"),
+    ("workers", "Workers", "that share the partitions, this one too"),
     ("partitions", "Its partitions of withdrawal-request", "other workers decide the others"),
 )
 

@@ -121,7 +121,7 @@ class _Console:
 
     async def figures(self, _request: web.Request) -> web.Response:
         """Answer with the figures of that page."""
-        body = orjson.dumps(live_figures(self._served.health, self._served.metrics))
+        body = orjson.dumps(live_figures(self._served.health, self._served.metrics, self._served.workers))
         return web.Response(body=body, content_type="application/json")
 
     async def sheet(self, _request: web.Request) -> web.Response:

@@ -303,7 +303,7 @@ def test_every_answer_binds_the_browser_errors_too(guarded: Served) -> None:
 def test_the_figures_are_those_of_the_metrics(here: Served) -> None:
     """What the live page shows, also before the worker has opened anything."""
     first = json.loads(here.ask("GET", FIGURES).text)
-    assert (first["approved"], first["partitions"], first["problems"]) == (0, [], [])
+    assert (first["approved"], first["workers"], first["partitions"], first["problems"]) == (0, None, [], [])
     metrics = here.runtime.metrics
     metrics.decisions.labels("approved", "none").inc(7)
     metrics.decisions.labels("rejected", "account_frozen").inc(2)
@@ -313,6 +313,7 @@ def test_the_figures_are_those_of_the_metrics(here: Served) -> None:
     metrics.lag_records.labels("panic-button", "0").set(4)
     metrics.lag_seconds.labels("withdrawal-request").set(1.5)
     metrics.frozen_accounts.set(3)
+    here.runtime.workers = 2
     here.runtime.health.set("kafka", "no answer")
     figures = json.loads(here.ask("GET", FIGURES).text)
     assert figures.pop("at_seconds") >= first["at_seconds"]
@@ -323,6 +324,7 @@ def test_the_figures_are_those_of_the_metrics(here: Served) -> None:
         "rejected": 3,
         "undecided_records": 6,
         "undecided_seconds": 1.5,
+        "workers": 2,
         "partitions": [0, 2, 10],
         "unapplied_records": 4,
         "unapplied_seconds": 0.0,

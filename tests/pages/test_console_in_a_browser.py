@@ -157,6 +157,7 @@ def test_the_live_page_keeps_itself_up_to_date(gate: Deployment, worker: Worker,
     browser.go(url(worker, LIVE))
     browser.wait_text("This worker is ready", "#state")
     assert browser.wait_text("0, 1, 2", "#partitions")
+    assert browser.wait_text("1", "#workers")
     before = int(browser.text("#decided").replace(",", ""))
     wait_for(lambda: browser.text("#rate") == "0", "a rate of nothing")
     with gate.publisher() as client:
