@@ -44,22 +44,24 @@ def node_modules(*packages: str) -> Path:
     """Return a folder node_modules with npm packages, each as `name@version`; fetched once on a machine."""
     folder = cache_folder() / "tests" / ("npm-" + "-".join(packages).replace("@", "").replace("/", "-"))
     run = [tool("npm"), "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-    try:
-        fetch_once(folder, lambda: run_to_fetch([*run, "--prefix", str(folder), *packages]))
-    except FetchError as error:
-        pytest.skip(f"{folder.name} could not be fetched: {error}")
+    _fetch_or_skip(folder, [*run, "--prefix", str(folder), *packages])
     return folder / "node_modules"
 
 
 def jar(coordinate: str) -> str:
     """Return the path of a Java archive, named as `group:name:jar:version`; fetched once on a machine."""
     folder = cache_folder() / "tests" / ("jar-" + "-".join(coordinate.split(":")[1::2]))
-    try:
-        fetch_once(folder, lambda: run_to_fetch([sys.executable, "-m", "tests.fetch_jars", str(folder), coordinate]))
-    except FetchError as error:
-        pytest.skip(f"{folder.name} could not be fetched: {error}")
+    _fetch_or_skip(folder, [sys.executable, "-m", "tests.fetch_jars", str(folder), coordinate])
     (found,) = folder.rglob("*.jar")
     return str(found)
+
+
+def _fetch_or_skip(folder: Path, command: list[str]) -> None:
+    """Let a command fill a folder once; what can't be had here skips the test, and says why."""
+    try:
+        fetch_once(folder, lambda: run_to_fetch(command))
+    except FetchError as error:
+        pytest.skip(f"{folder.name} could not be fetched: {error}")
 
 
 class FetchError(Exception):
