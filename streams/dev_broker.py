@@ -127,12 +127,13 @@ def kafka_classpath(version: str = KAFKA_VERSION) -> str:
     jars = folder / "jars.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / "lock"):
-            # Written last, so its presence says that every jar is there and whole.
-            if not _listed_jars(jars):
-                paths = _fetch_with_progress(folder / "repository", version)
-                _write_whole(jars, json.dumps([str(path.relative_to(folder)) for path in paths]))
-            return os.pathsep.join(str(folder / name) for name in _listed_jars(jars))
+        # Written last, so its presence says that every jar is there and whole.
+        if not _listed_jars(jars):
+            with _alone(folder / "lock"):
+                if not _listed_jars(jars):  # else another process has fetched them meanwhile
+                    paths = _fetch_with_progress(folder / "repository", version)
+                    _write_whole(jars, json.dumps([str(path.relative_to(folder)) for path in paths]))
+        return os.pathsep.join(str(folder / name) for name in _listed_jars(jars))
     except OSError as error:
         message = f"Kafka's jars cannot be kept in {folder}: {error}."
         raise DevBrokerError(message) from error
