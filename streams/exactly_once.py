@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.errors import KafkaUnreachable
 from streams.kafka import REQUEST_SECONDS, error_of, member
 from streams.lane import Lane, LaneBroken, LaneWork
 
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # Lanes commit side by side; this many at once keep one broker busy.
 LANES_AT_ONCE = 32
-# Each step of a commit has its own limit, which librdkafka does not always heed. A commit that takes longer than all of
-# them ends the process (TimeoutError): the transaction is then settled by whoever opens the lane next.
-COMMIT_LIMIT_SECONDS = 60.0
+# Each step of a commit has its own limit, 33 s together, which librdkafka does not always heed (seen when the brokers
+# were restarted one after another). Then the process ends: whoever opens the lane next settles the transaction.
+COMMIT_LIMIT_SECONDS = 40.0
 
 
 class Resume(Protocol):
@@ -258,8 +259,7 @@ class ExactlyOnce:
                 return set()
             partitions = list(work)
             done = set()
-            ends = self._pool.map(self._commit_lane, partitions, work.values(), timeout=COMMIT_LIMIT_SECONDS)
-            for partition, broken in zip(partitions, ends, strict=True):
+            for partition, broken in zip(partitions, self._commit_lanes(work), strict=True):
                 self._metrics.transactions.labels("aborted" if broken else "committed").inc()
                 if broken is None:
                     done.add(partition)
@@ -273,6 +273,16 @@ class ExactlyOnce:
                 else:
                     self._to_open.add(partition)
             return done
+
+    def _commit_lanes(self, work: Mapping[int, LaneWork]) -> list[LaneBroken | None]:
+        try:
+            return list(self._pool.map(self._commit_lane, work, work.values(), timeout=COMMIT_LIMIT_SECONDS))
+        except TimeoutError as error:
+            message = (
+                f"{self.topic}: a commit has not come back within {COMMIT_LIMIT_SECONDS:g} s; whoever opens its "
+                "partition next, this worker started again or another, settles whether it counts"
+            )
+            raise KafkaUnreachable(message) from error
 
     def _commit_lane(self, partition: int, work: LaneWork) -> LaneBroken | None:
         try:

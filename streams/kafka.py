@@ -50,9 +50,12 @@ QUEUED_KBYTES = 8_192
 # librdkafka's 100,000 a worker that restored 1,000,000 presses held 219-320 MB, with this 198-222 MB (six runs each).
 QUEUED_RECORDS = 10_000
 
-# What passes while brokers restart and leaders change, although librdkafka does not call all of it retriable.
+# What passes while brokers restart, leaders change and topics grow, although librdkafka does not call all of it
+# retriable. A new partition is known to one broker sooner than to another, and to its leader perhaps last.
 _PASSING = frozenset(
     {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,

@@ -6,7 +6,8 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import psutil
-from confluent_kafka import KafkaException
+import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
 from streams.dev_broker import DevBroker
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 TOPIC = "asked"
 # With the storm the worker spent more than half of this on it, on two busy cores.
 AWAY_SECONDS = 4.0
+EXIT_UNREACHABLE = 3
 
 
 def test_a_client_that_heard_that_nobody_leads_asks_again(tmp_path: Path) -> None:
@@ -44,6 +46,41 @@ def test_a_client_that_heard_that_nobody_leads_asks_again(tmp_path: Path) -> Non
         assert -1 in heard, "the fault did not happen: no answer without a leader was heard"
         broker.start()
         assert ask(lambda: end_offsets(client, TOPIC, range(2))) == {0: 0, 1: 0}
+
+
+@pytest.mark.parametrize("code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION])
+def test_a_partition_that_a_broker_does_not_know_yet_is_asked_for_again(code: int) -> None:
+    """A topic grows on one broker sooner than on another; a worker that ends over it leaves its partitions to wait.
+
+    Seen in the rehearsal of a growing topic, once in a few runs: the leader of a new partition was the last to know.
+    """
+    refusals = iter([KafkaException(KafkaError(code))])
+
+    def question() -> str:
+        for refusal in refusals:
+            raise refusal
+        return "known"
+
+    assert ask(question) == "known"
+
+
+def test_a_worker_whose_commit_never_comes_back_ends_and_the_next_one_decides(
+    deploy: Callable[..., Deployment],
+) -> None:
+    """It says so in a line, with exit code 3; its open transaction is settled, and nothing is decided twice."""
+    gate = deploy(partitions=1)
+    gate.create_topics()
+    stuck = gate.worker(module="tests.controls.stuck_commit").wait_ready()
+    with gate.publisher() as client:
+        client.press("acc-1")
+        client.request("acc-1")
+        assert wait_for(stuck.process.poll, "the worker to end") == EXIT_UNREACHABLE
+        assert "a commit has not come back within 2 s" in stuck.log.read_text()
+        assert "Traceback" not in stuck.log.read_text()
+        gate.worker().wait_ready()
+        client.request("acc-2")
+        gate.wait_decided()
+    assert judge(gate.history).findings == []
 
 
 def test_a_worker_with_a_client_that_lost_its_brokers_begins_anew(deploy: Callable[..., Deployment]) -> None:
