@@ -46,6 +46,7 @@ FETCH_SECONDS = 0.5
 WATCH_SECONDS = 1.0
 LIFELINE_SECONDS = 2.0
 WORKERS_SECONDS = 5.0
+DECISIONS_SECONDS = 0.1
 PURGE_SECONDS = 60.0
 TOPIC_WATCH_SECONDS = 60.0
 # The drain is bounded: an unfinished transaction is aborted by the brokers or by the next owner of its partition.
@@ -193,6 +194,8 @@ class Work(Service):
                 app.announce_feed.fetch_for_ever(lambda: fetch_presses(announce.MAX_BATCH_RECORDS, FETCH_SECONDS))
             )
         self._spawn(self._every(PURGE_SECONDS, "announce", runtime.purge))
+        if runtime.decisions is not None:
+            self._spawn(self._every(DECISIONS_SECONDS, "decisions-fetch", runtime.decisions.look))
 
     async def _every(self, seconds: float, role: str, work: Any) -> None:  # noqa: ANN401  (any callable)
         runtime = self.app.runtime

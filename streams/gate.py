@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from streams.barrier import Barrier
     from streams.broker_clock import BrokerClock
-    from streams.console.stopped import Stopped
     from streams.decided_ids import DecidedIds
     from streams.exactly_once import Batch, ExactlyOnce
     from streams.freeze_table import FreezeTable
@@ -91,7 +90,6 @@ class Outcomes:
     # When each id was requested, ms.
     decided: dict[str, int] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
-    stopped: list[tuple[str, Freeze]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     # Decisions whose request carried a trace; filled only where spans are exported.
     traced: list[Traced] = field(default_factory=list)
@@ -112,12 +110,11 @@ class Gate:
         metrics: Metrics,
         health: Health,
         panic_partitions: int,
-        stopped: Stopped | None,
         max_decision_bytes: int,
         max_dead_letter_bytes: int,
         spans: Spans | None,
     ) -> None:
-        """Take the parts; sizes are the outputs' `max.message.bytes`, `stopped` is kept for a console only."""
+        """Take the parts; sizes are the outputs' `max.message.bytes`."""
         self._intake = intake
         self._barrier = barrier
         self._table = table
@@ -125,7 +122,6 @@ class Gate:
         self._clock = clock
         self._metrics = metrics
         self._health = health
-        self._stopped = stopped
         self._request_topic = settings.topic(withdrawal_request.TOPIC)
         self._decision_topic = settings.topic(withdrawal_decision.TOPIC)
         # None for a shadow: what can't be decided is counted, and nobody is given anything to act upon.
@@ -254,7 +250,6 @@ class Gate:
                 reason = Reason.INVALID_REQUEST
             elif freeze is not None and is_frozen(freeze.frozen_until_ms, requested_ms):
                 reason = Reason.ACCOUNT_FROZEN
-                outcomes.stopped.append((account_id, freeze))
             if reason is None:
                 # What is approved has a value, and one that a decision can repeat.
                 ids = orjson.dumps(withdrawal_id), orjson.dumps(account_id)
@@ -299,8 +294,6 @@ class Gate:
         self._ids.remember({p: ([*outcome.decided.items()], outcome.work.next_offset) for p, outcome in done.items()})
         now_ms = self._clock.now_ms()
         for partition, outcomes in done.items():
-            if self._stopped is not None:
-                self._stopped.add(outcomes.stopped, now_ms)
             approved = len(outcomes.decided) - outcomes.rejected.total()
             self._metrics.decisions.labels("approved", "none").inc(approved)
             for reason, count in outcomes.rejected.items():

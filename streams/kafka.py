@@ -93,10 +93,11 @@ def admin(settings: Settings) -> AdminClient:
     return AdminClient(base_options(settings))
 
 
-def reader(settings: Settings, group: str) -> Consumer:
+def reader(settings: Settings, group: str, **options: Any) -> Consumer:
     """Return a consumer for explicit assignments: it joins no group, commits nothing and sees committed records only.
 
-    Where reading starts is never left to the client (`auto.offset.reset=error`), see design.md, decision 4.
+    Where reading starts is never left to the client (`auto.offset.reset=error`), see design.md, decision 4. `options`
+    come last.
     """
     return Consumer(
         {
@@ -112,6 +113,7 @@ def reader(settings: Settings, group: str) -> Consumer:
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": QUEUED_KBYTES,
             "queued.min.messages": QUEUED_RECORDS,
+            **options,
         },
     )
 
@@ -269,6 +271,11 @@ def stable_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -
 def start_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Ask the leaders for the first offset that each partition still holds."""
     return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions})
+
+
+def offsets_at(client: AdminClient, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+    """Ask the leaders for the first offset of each partition appended at `time_ms` or later; -1 where there is none."""
+    return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.for_timestamp(time_ms) for p in partitions})
 
 
 def _offsets(

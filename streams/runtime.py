@@ -23,6 +23,7 @@ from streams.announce import Announce
 from streams.barrier import Barrier
 from streams.broker_clock import BrokerClock
 from streams.checks import require_sound_topics
+from streams.console.decisions import DecisionReader
 from streams.console.stopped import Stopped
 from streams.decided_ids import DecidedIds
 from streams.exactly_once import ExactlyOnce
@@ -67,7 +68,9 @@ class Runtime:
         self.metrics.watch_folder(self.folder)
         self.metrics.shadow.set(settings.shadow)
         self.table: FreezeTable | None = None
-        self.stopped = Stopped(self.clock.now_ms()) if settings.console else None
+        self.stopped = Stopped() if settings.console else None
+        # What counts for it; None without a console.
+        self.decisions: DecisionReader | None = None
         # In the group that decides; None as long as nobody said.
         self.workers: int | None = None
         # None in a shadow, which announces nothing.
@@ -86,6 +89,10 @@ class Runtime:
             log.warning(
                 "a shadow: what it decides goes to %s alone and decides nothing", facts[withdrawal_decision.TOPIC].name
             )
+        if self.stopped is not None:
+            self.decisions = DecisionReader(self.settings, client=self.client, clock=self.clock, stopped=self.stopped)
+            # Closed last: nothing that matters may wait for it.
+            self._closing.append(("decisions", self.decisions.close))
         self._open_folder({name: found.topic_id for name, found in facts.items()})
         self._make_followers(facts)
         self._make_gate(facts)
@@ -172,7 +179,6 @@ class Runtime:
             metrics=self.metrics,
             health=self.health,
             panic_partitions=facts[panic_button.TOPIC].partitions,
-            stopped=self.stopped,
             spans=spans,
             max_decision_bytes=limits[withdrawal_decision.TOPIC],
             max_dead_letter_bytes=limits.get(dead_letter.TOPIC, 0),

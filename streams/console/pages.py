@@ -97,7 +97,7 @@ def frozen_answer(
         ("Frozen since", _time(freeze.frozen_since_ms)),
         ("End set by press", f"{_code(freeze.press_id)}<br>{_time(freeze.pressed_ms)}"),
         ("Its length", shown(_length(freeze))),
-        ("Requests stopped", _stopped(stopped)),
+        ("Requests stopped", _stopped(stopped, freeze)),
         ("Reminder", _reminder(freeze, now_ms)),
     )
     yield '<p id="over" role="status"></p>'
@@ -221,12 +221,20 @@ def _length(freeze: Freeze) -> str:
     return f"{span_text(freeze.applied_seconds)}: {_ADJUSTED[freeze.adjusted]}{asked}"
 
 
-def _stopped(stopped: StoppedCount) -> str:
+def _stopped(stopped: StoppedCount, freeze: Freeze) -> str:
+    finds_all = "<code>withdrawal-gate evidence</code> finds all."
+    if not stopped.fresh:
+        if stopped.until_ms is not None:
+            known = f"at least {stopped.count:,}, of the decisions until {_time(stopped.until_ms)}"
+        elif stopped.readable:
+            known = f"of the last decisions some {stopped.left:,} are still to be read"
+        else:
+            known = "this worker can't read the decisions"
+        return f"not known at present: {known}. {finds_all}"
     count = f"{stopped.count:,}" if stopped.count else "none"
-    return (
-        f"{count} by this worker, since {_time(stopped.since_ms)}. Other workers may have stopped more: "
-        "<code>withdrawal-gate evidence</code> finds all."
-    )
+    if stopped.since_ms <= freeze.frozen_since_ms:
+        return f"{count}, by all workers, since this freeze began"
+    return f"{count}, by all workers, since {_time(stopped.since_ms)}. Before that more may have been: {finds_all}"
 
 
 def _reminder(freeze: Freeze, now_ms: int) -> str:

@@ -1,14 +1,16 @@
-"""How many requests this worker stopped, account by account: for the console, in memory, within a bound.
+"""How many requests each freeze stopped, by whichever worker: counted from decisions, in memory, within a bound.
 
-Only this worker's, since nothing else is at hand without reading all decisions: each number comes with the moment from
-which on it is whole. `evidence` counts what the topics hold, of all workers.
+A decision names the end of the freeze that stopped its request, as it was then. Freezes of an account don't overlap, so
+it belongs to the freeze in force exactly when that end lies behind the beginning of that freeze: in whatever order
+decisions are read, and also when the end has moved since.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,57 +18,101 @@ if TYPE_CHECKING:
 
     from streams.rule import Freeze
 
-# At a few hundred bytes each, some 20 MB. Only accounts whose requests are stopped take a place.
-MAX_ACCOUNTS = 50_000
+# Ends of freezes that stopped something. At a few hundred bytes each, some 20 MB.
+MAX_ENDS = 50_000
+# Ends are asked for every second; past this the reader is behind, or can't read.
+FRESH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A rejection: whose, the end (ms) of the freeze that caused it, and when it was appended (ms)."""
+
+    account_id: str
+    frozen_until_ms: int
+    appended_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoppedCount:
-    """Requests stopped by a freeze; none is missing from `since_ms` on."""
+    """Requests stopped by a freeze: whole from `since_ms` to `until_ms`; of later ones some may be counted."""
 
     count: int
     since_ms: int
+    # None until everything has been read once.
+    until_ms: int | None
+    # Whether `until_ms` is as good as now.
+    fresh: bool
+    readable: bool
+    # Offsets of decisions not read yet.
+    left: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
-    count: int
     since_ms: int
-    frozen_since_ms: int
+    # How many stops, by the end that they named.
+    counts: Counter[int] = field(default_factory=Counter)
 
 
 class Stopped:
-    """Thread-safe: the gate counts, the console asks."""
+    """Thread-safe: one thread reads decisions, the console asks."""
 
-    def __init__(self, now_ms: int, max_accounts: int = MAX_ACCOUNTS) -> None:
-        """Start with nobody, now."""
+    def __init__(self, max_ends: int = MAX_ENDS) -> None:
+        """Start with nothing read."""
         self._lock = threading.Lock()
-        self._max_accounts = max_accounts
-        # In the order of the last stop, the oldest first.
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        # From here on no stop of an account without an entry is missing.
-        self._whole_since_ms = now_ms
+        self._max_ends = max_ends
+        self._readable = True
+        self._left = 0
+        self.begin(0)
 
-    def add(self, stops: Iterable[tuple[str, Freeze]], now_ms: int) -> None:
-        """Count decisions that have committed: the account, and the freeze that stopped it."""
+    def begin(self, since_ms: int) -> None:
+        """Forget all; what is added from here on begins with the decisions of `since_ms`."""
         with self._lock:
-            for account_id, freeze in stops:
-                entry = self._entries.pop(account_id, None)
-                if entry is None:
-                    entry = _Entry(0, self._whole_since_ms, freeze.frozen_since_ms)
-                elif entry.frozen_since_ms < freeze.frozen_since_ms:  # another freeze, after that one ended
-                    entry = replace(entry, count=0, frozen_since_ms=freeze.frozen_since_ms)
-                self._entries[account_id] = replace(entry, count=entry.count + 1)
-            while len(self._entries) > self._max_accounts:
-                self._entries.popitem(last=False)
-                self._whole_since_ms = now_ms
+            # In the order of the last stop, the oldest first.
+            self._entries: OrderedDict[str, _Entry] = OrderedDict()
+            self._ends = 0
+            # From here on no stop of an account without an entry is missing.
+            self._whole_since_ms = since_ms
+            self._newest_ms = since_ms
+            self._until_ms: int | None = None
+            self._until_s = -FRESH_SECONDS
+
+    def lacks_before(self, time_ms: int) -> None:
+        """Take note that decisions from before that time are no longer there to be read."""
+        with self._lock:
+            self._whole_since_ms = max(self._whole_since_ms, time_ms)
+            for entry in self._entries.values():
+                entry.since_ms = max(entry.since_ms, time_ms)
+
+    def add(self, stops: Iterable[Stop]) -> None:
+        """Count them; over the bound, the accounts that were stopped longest ago are forgotten."""
+        with self._lock:
+            for stop in stops:
+                entry = self._entries.setdefault(stop.account_id, _Entry(self._whole_since_ms))
+                self._entries.move_to_end(stop.account_id)
+                self._ends += stop.frozen_until_ms not in entry.counts
+                entry.counts[stop.frozen_until_ms] += 1
+                self._newest_ms = max(self._newest_ms, stop.appended_ms)
+            while self._ends > self._max_ends:
+                _, forgotten = self._entries.popitem(last=False)
+                self._ends -= len(forgotten.counts)
+                self._whole_since_ms = max(self._whole_since_ms, self._newest_ms + 1)
+
+    def read_until(self, time_ms: int, asked_s: float) -> None:
+        """Take note that all that was decided until then has been added; `asked_s` is the same by `time.monotonic`."""
+        with self._lock:
+            self._until_ms, self._until_s = time_ms, asked_s
+
+    def reading(self, left: int, *, readable: bool) -> None:
+        """Take note of how much is left to read, and whether it can be read."""
+        with self._lock:
+            self._left, self._readable = left, readable
 
     def of(self, account_id: str, freeze: Freeze) -> StoppedCount:
-        """Return what is known of a freeze."""
+        """Return what is known of a freeze in force."""
         with self._lock:
-            entry = self._entries.get(account_id)
-            if entry is None:
-                return StoppedCount(0, self._whole_since_ms)
-            # What was counted belongs to a freeze before, which may have been folded into this one since.
-            counted = entry.count if entry.frozen_since_ms >= freeze.frozen_since_ms else 0
-            return StoppedCount(counted, entry.since_ms)
+            entry = self._entries.get(account_id) or _Entry(self._whole_since_ms)
+            fresh = self._readable and time.monotonic() - self._until_s < FRESH_SECONDS
+            count = sum(count for end_ms, count in entry.counts.items() if end_ms > freeze.frozen_since_ms)
+            return StoppedCount(count, entry.since_ms, self._until_ms, fresh, self._readable, self._left)

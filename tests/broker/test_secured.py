@@ -27,6 +27,7 @@ from schemas.topics import TOPICS, WITHDRAWAL_DECISION_SHADOW
 from tests.certificates import Authority
 from tests.connect.rail import open_rail
 from tests.deployment import Deployment
+from tests.pages.reading import told_stopped
 from tests.processes import Running, wait_for
 from tests.secured import Secured, SecuredBroker
 
@@ -171,7 +172,7 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
     decisions(secured, "w-before")
     assert secured.tell(APP, "press", "acc")[0] == 0
     first.kill()
-    second = gate.worker("two", GATE_KAFKA_OPTIONS=secured.as_user(GATE)).wait_ready()
+    second = gate.worker("two", GATE_CONSOLE="1", GATE_KAFKA_OPTIONS=secured.as_user(GATE)).wait_ready()
     assert secured.tell(WALLET, "request", "acc", "--id", "w-after")[0] == 0
     assert secured.tell(WALLET, "request", "other", "--id", "w-other")[0] == 0
     verdicts = {"w-before": "approved", "w-after": "rejected", "w-other": "approved"}
@@ -179,6 +180,7 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
     assert secured.tell(SUPPORT, "status", "acc")[1][0]["frozen"] is True
     code, rounds, complaints = secured.tell(DRILL, "drill")
     assert (code, rounds[0]["ended"]) == (0, "kept"), complaints
+    wait_for(lambda: told_stopped(second, "acc") == "1, by all workers, since this freeze began", "the console's count")
     for command in (["audit"], ["report"], ["evidence", "acc"]):
         code, _, complaints = secured.tell(AUDITOR, *command)
         assert code == 0, complaints
@@ -195,6 +197,27 @@ def test_the_whole_flow_runs_with_the_rights_that_are_declared(secured: Secured)
         assert password.encode() not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     assert password not in second.get("/metrics")[1] + first.log.read_text() + second.log.read_text()
     assert second.stop() == 0
+
+
+def test_a_console_that_may_not_read_decisions_says_so_and_its_worker_stays_ready(secured: Secured) -> None:
+    """The right is taken away from a worker that runs: not known at present. Given back, the number is whole."""
+    gate = secured.gate
+    worker = gate.worker("console", GATE_CONSOLE="1", GATE_KAFKA_OPTIONS=secured.as_user(GATE)).wait_ready()
+    assert secured.tell(APP, "press", "acc-console")[0] == 0
+    whole = "1, by all workers, since this freeze began"
+    assert secured.tell(WALLET, "request", "acc-console", "--id", "w-console")[0] == 0
+    wait_for(lambda: told_stopped(worker, "acc-console") == whole, "the console's count")
+    name, literal = gate.topic("withdrawal-decision"), ResourcePatternType.LITERAL
+    denial = ResourceType.TOPIC, name, literal, f"User:{GATE}", "*", AclOperation.READ, AclPermissionType.DENY
+    gate.admin.create_acls([AclBinding(*denial)])[AclBinding(*denial)].result()
+    try:
+        wait_for(lambda: "not known at present" in told_stopped(worker, "acc-console"), "the console to say so")
+        assert worker.ready()
+    finally:
+        gate.admin.delete_acls([AclBindingFilter(*denial)])[AclBindingFilter(*denial)].result()
+    wait_for(lambda: told_stopped(worker, "acc-console") == whole, "the count to be whole again")
+    assert worker.log.read_text().count("can't count stopped requests at present") == 1
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("topic", [topic.name for topic in (*TOPICS, WITHDRAWAL_DECISION_SHADOW)])

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
+import urllib.request
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
+from streams.console.pages import LOOK_UP
 from tests.tools import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.processes import Worker
 
 # All that a page consists of; nothing here loads, runs, links or sends anything.
 TAGS = set(re.findall(r"\w+", """
@@ -64,3 +69,14 @@ def complaints(path: Path, folder: Path) -> list[str]:
     )  # fmt: skip
     assert "<main>" in done.stdout
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def told_stopped(worker: Worker, account_id: str) -> str:
+    """Return what the console of a worker tells of the requests of a frozen account that were stopped, "" of others."""
+    form = urlencode({"account_id": account_id}).encode()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{LOOK_UP}", form, timeout=5) as answer:
+            text = Page(answer.read().decode()).text
+    except OSError:  # not there yet, or 503
+        return ""
+    return text.partition("Requests stopped")[2].partition("Reminder")[0]

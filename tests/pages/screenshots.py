@@ -13,6 +13,7 @@ from streams.console.pages import LIVE, LOOK_UP
 from streams.dev_broker import DevBroker
 from tests.deployment import Deployment
 from tests.pages.browser import ENTER, chromium
+from tests.pages.reading import told_stopped
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ FOLDER = Path(__file__).parents[2] / "docs" / "images"
 DESK, PHONE = 900, 360
 # Enough for the figures of the live page to move, and little enough for any machine.
 REQUESTS_PER_SECOND = 150
-STOPPED = 'gate_decisions_total{decision="rejected",reason="account_frozen"}'
 TOKEN = "an-example-of-a-token-of-36-letters."  # noqa: S105  (of the pictures alone)
 
 
@@ -36,7 +36,7 @@ def pictures(folder: Path, scratch: Path, bootstrap: str) -> None:
     try:
         with _customers(gate), chromium(scratch / "profile") as browser:
             here = f"http://127.0.0.1:{worker.port}"
-            wait_for(lambda: worker.metric(STOPPED) >= 3, "stopped requests")
+            wait_for(lambda: told_stopped(worker, "acc-42").startswith("3,"), "stopped requests to be counted")
             for name, account_id, width, dark in (
                 ("console-frozen", "acc-42", DESK, False),
                 ("console-frozen-phone", "acc-42", PHONE, True),

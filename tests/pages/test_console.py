@@ -24,8 +24,8 @@ from streams.console.pages import (
     frozen_answer,
     left_text,
 )
-from streams.console.stopped import Stopped, StoppedCount
-from streams.rule import BUILT_IN_POLICY, Freeze, FreezePolicy, PolicyEntry, freeze_of_press
+from streams.console.stopped import Stop, StoppedCount
+from streams.rule import FreezePolicy, PolicyEntry, freeze_of_press
 from tests.pages.reading import UNSEEN, Page
 from tests.pages.serving import served
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TOKEN = "t0ken-" * 6
 PAGES = (LOOK_UP, LIVE, FIGURES)
 HOUR = 3_600
+NONE_STOPPED = StoppedCount(0, 0, until_ms=0, fresh=True, readable=True, left=0)
 # As account ids: all of them are legal.
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -83,11 +84,12 @@ def test_a_frozen_account_is_told_with_all_that_support_needs(here: Served) -> N
     freeze = here.table.get("acc-42")
     assert freeze is not None
     assert here.runtime.stopped is not None
-    here.runtime.stopped.add([("acc-42", freeze)] * 3, 0)
+    here.runtime.stopped.add([Stop("acc-42", freeze.frozen_until_ms, 0)] * 3)
+    here.runtime.stopped.read_until(0, time.monotonic())
     answer = here.ask("POST", LOOK_UP, {"account_id": "acc-42"})
     page = Page(answer.text)
     assert answer.status == 200
-    for told in ("Frozen until", "Frozen since", "acc-42", "p-7", "3 by this worker, since", "goes out", ONLY_READS):
+    for told in ("Frozen until", "Frozen since", "acc-42", "p-7", "3, by all workers", "goes out", ONLY_READS):
         assert told in page.text, told
     assert "24 h: raised to the policy's shortest (asked for: 1 h)" in page.text
     assert "0 d 13 h 59 min 59 s" in page.text or left_text(14 * HOUR) in page.text
@@ -340,38 +342,5 @@ def test_the_reminder_is_told_as_it_will_be_announced() -> None:
         (HOUR + 1, 1, "was due to go out 1970-01-01 00:00:01 UTC"),
     ):
         freeze = freeze_of_press(policy, "p", seconds, 0)
-        answer = frozen_answer("a", freeze, now_ms=now_s * 1000, stopped=StoppedCount(0, 0), current=True)
+        answer = frozen_answer("a", freeze, now_ms=now_s * 1000, stopped=NONE_STOPPED, current=True)
         assert f"Reminder{told}" in Page("".join(answer)).text
-
-
-def frozen_at(pressed_ms: int) -> Freeze:
-    """Return the freeze of a press."""
-    return freeze_of_press(BUILT_IN_POLICY, "p", None, pressed_ms)
-
-
-def test_stopped_requests_are_counted_for_the_freeze_that_stopped_them() -> None:
-    """A freeze that grew keeps its count, a new one starts at none; nobody's count is nobody else's."""
-    stopped, first = Stopped(now_ms=5), frozen_at(1_000)
-    stopped.add([("a", first), ("b", first), ("a", first)], 2_000)
-    assert (stopped.of("a", first).count, stopped.of("b", first).count, stopped.of("c", first).count) == (2, 1, 0)
-    assert {stopped.of(account, first).since_ms for account in "abc"} == {5}
-    later = frozen_at(first.frozen_until_ms + 1)
-    assert stopped.of("a", later).count == 0
-    stopped.add([("a", later)], 3_000)
-    assert stopped.of("a", later).count == 1
-
-
-def test_stopped_requests_take_bounded_memory_and_say_since_when_they_are_whole() -> None:
-    """Who was stopped longest ago is forgotten, and whoever has no number from then on has one since then."""
-    stopped, freeze = Stopped(now_ms=5, max_accounts=2), frozen_at(1_000)
-    stopped.add([("a", freeze), ("b", freeze), ("a", freeze)], 2_000)
-    stopped.add([("c", freeze)], 3_000)
-    known = {account: stopped.of(account, freeze) for account in "abcd"}
-    assert {account: (found.count, found.since_ms) for account, found in known.items()} == {
-        "a": (2, 5),
-        "b": (0, 3_000),
-        "c": (1, 5),
-        "d": (0, 3_000),
-    }
-    stopped.add([("b", freeze)], 4_000)
-    assert (stopped.of("b", freeze).count, stopped.of("b", freeze).since_ms) == (1, 3_000)
