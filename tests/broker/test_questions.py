@@ -50,10 +50,7 @@ def test_a_client_that_heard_that_nobody_leads_asks_again(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION])
 def test_a_partition_that_a_broker_does_not_know_yet_is_asked_for_again(code: int) -> None:
-    """A topic grows on one broker sooner than on another; a worker that ends over it leaves its partitions to wait.
-
-    Seen in the rehearsal of a growing topic, once in a few runs: the leader of a new partition was the last to know.
-    """
+    """A topic grows on one broker sooner than on another; a worker that ends over it leaves its partitions to wait."""
     refusals = iter([KafkaException(KafkaError(code))])
 
     def question() -> str:
