@@ -7,31 +7,45 @@ which are measured beside it; and what docs/capacity.md says of deployments that
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import Producer
+
+from schemas import withdrawal_request
 from streams.capacity import DECISION_RATE, FOLLOW_RATE
 from streams.settings import Settings
 from streams.size import load_of, size
 from tests.benchmarks import latency, storm
-from tests.benchmarks.load import PARTITIONS, SEED, deployment
+from tests.benchmarks.load import PARTITIONS, SEED, account, deployment, request
 from tests.benchmarks.meter import Spread
-from tests.benchmarks.queueing import Load, Times, simulate
+from tests.benchmarks.queueing import Commit, Load, Times, simulate
 from tests.benchmarks.report import Part, Table
-from tests.benchmarks.traffic import WARM_UP_SECONDS, Flow, Traffic
+from tests.benchmarks.traffic import LATE_SECONDS, Flow, Traffic
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from threading import Event
+
+    from tests.deployment import Deployment
 
 MODULE = "tests.benchmarks.timed_gate"
-CALIBRATED_AT = 200
+# A broker that has just started is slow until its code is compiled.
+WARM_UP_PER_SECOND = 1_000
+CALIBRATION_WARM_UP_SECONDS = 10
+PULSES = 400
+PULSE_SECONDS = 0.05
+# The worker is busy with a request for some milliseconds.
+BUSY_SECONDS = 0.003
 RATES = ((100, 1), (1_000, 1), (1_000, 2), (10_000, 1), (10_000, 2))
 STORM_SECONDS = 15
 SIMULATED_SECONDS = 30.0
 USERS = (1_000_000, 300_000_000)
 NOTE = (
-    f"Seed {SEED}. Times of fetch, barrier, commit and reading are those noted at {CALIBRATED_AT} requests/s; a "
+    f"Seed {SEED}. Times of fetch, barrier, commit and reading are those noted at x; a "
     "decision takes what it takes at full speed, a followed press too (streams/capacity.py)."
 )
 
@@ -47,8 +61,8 @@ class Pair:
 
 def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None]) -> Part:
     """Note the times of the steps, then compare."""
-    say(f"simulation: noting what each step takes at {CALIBRATED_AT} requests/s")
-    times = calibrate(bootstrap, asked.seconds)
+    say(f"simulation: noting what each step takes at x")
+    times = calibrate(bootstrap)
     pairs: list[Pair] = []
     for rate, workers in RATES:
         say(f"simulation: {rate:,} requests/s on {workers} workers, to compare")
@@ -61,31 +75,54 @@ def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None
     return Part([compared(pairs), deployments(times)], [], [NOTE], noted)
 
 
-def calibrate(bootstrap: str, seconds: int) -> Times:
-    """Return what each step takes, of a worker that is hardly loaded."""
+def calibrate(bootstrap: str) -> Times:
+    """Return what each step takes, of a worker that has nothing else to do when a pulse comes."""
     with deployment(bootstrap, "steps") as made:
         steps_file = made.folder / "steps.json"
         made.environment["STEPS_FILE"] = str(steps_file)
         worker = made.worker(module=MODULE).wait_ready()
         traffic = Traffic(made)
-        flow = Flow.of_requests(made, CALIBRATED_AT, WARM_UP_SECONDS + seconds)
-        with traffic.running(flow) as sending:
-            traffic.join(sending, 2 * (WARM_UP_SECONDS + seconds) + 30)
-            traffic.wait_decided(flow.count)
+        warm_up = Flow.of_requests(made, WARM_UP_PER_SECOND, CALIBRATION_WARM_UP_SECONDS)
+        with traffic.running(warm_up) as sending:
+            traffic.join(sending, 2 * CALIBRATION_WARM_UP_SECONDS + 30)
+            traffic.wait_decided(warm_up.count)
+            began_ms = time.time() * 1000
+            traffic.wait_decided(warm_up.count + pulse(made, traffic.stop))
         worker.stop()
-        noted = json.loads(steps_file.read_text())
-    warm_ms = (traffic.starts_at + WARM_UP_SECONDS) * 1000
-    waited = {step: [took for at_ms, took in found if at_ms > warm_ms] for step, found in noted["waited_ms"].items()}
-    read = [
-        max(0.0, traffic.readable_ms[partition][next_offset - 1] - committed_ms)
-        for partition, next_offset, committed_ms in noted["committed"]
-        if committed_ms > warm_ms
-    ]
+        noted = json.loads(steps_file.read_text())["batches"]
+    return times_of([batch for batch in noted if batch["asked"] > began_ms], traffic.readable_ms)
+
+
+def pulse(made: Deployment, stop: Event) -> int:
+    """Send pulses, each when the last one is long done with; return of how many requests.
+
+    First a request for the idle worker, and while it is busy with it one to each of one, two, ... all partitions.
+    """
+    producer = Producer({"bootstrap.servers": made.bootstrap, "acks": "all", "linger.ms": 0, "log_level": 0})
+    sent = 0
+    for number in range(PULSES):
+        following = range(number, number + 1 + number % PARTITIONS)
+        for partitions, pause in ((range(number, number + 1), BUSY_SECONDS), (following, PULSE_SECONDS)):
+            for partition in partitions:
+                key = account(sent)
+                producer.produce(made.topic(withdrawal_request.TOPIC), request(1_000_000 + sent, key), key, partition % PARTITIONS)
+                sent += 1
+            producer.flush(LATE_SECONDS)
+            stop.wait(pause)
+    return sent
+
+
+def times_of(batches: list[dict[str, Any]], readable_ms: list[list[float]]) -> Times:
+    """Return the times of the steps between the moments that were noted."""
+    commits: dict[int, list[Commit]] = {}
+    for batch, following in pairwise(batches):
+        readable = [readable_ms[partition][offset] - batch["decided"] for partition, offset in batch["last_offsets"]]
+        commits.setdefault(len(readable), []).append(Commit(following["asked"] - batch["decided"], readable))
     return Times(
-        fetch=waited["fetch"],
-        barrier=waited["barrier"],
-        commit=waited["commit"],
-        read=read,
+        # Of others it would count how long they waited for the worker, which is what the simulation has to tell.
+        fetch=[batch["handed"] - batch["appended"] for batch in batches if batch["appended"] > batch["asked"]],
+        barrier=[batch["passed"] - batch["handed"] for batch in batches],
+        commits=commits,
         decide_one=1000 / DECISION_RATE.value,
         follow_one=1000 / FOLLOW_RATE.value,
     )
