@@ -55,6 +55,8 @@ class Load:
     workers: int
     partitions: int
     seconds: float
+    # As the benchmarks send them; clients come at random.
+    evenly: bool = False
 
 
 @dataclass
@@ -72,9 +74,9 @@ class Simulated:
 def simulate(load: Load, times: Times, seed: int) -> Simulated:
     """Run it once."""
     chance = random.Random(seed)
-    presses = _arrivals(chance, load.presses_per_second, load.seconds)
+    presses = _arrivals(chance, load.presses_per_second, load)
     asked: list[list[tuple[float, int]]] = [[] for _ in range(load.workers)]
-    for at in _arrivals(chance, load.requests_per_second, load.seconds):
+    for at in _arrivals(chance, load.requests_per_second, load):
         # Partitions are dealt out in turn, so that some workers may have one more than others.
         partition = chance.randrange(load.partitions)
         asked[partition % load.workers].append((at, partition))
@@ -89,11 +91,13 @@ def simulate(load: Load, times: Times, seed: int) -> Simulated:
     return result
 
 
-def _arrivals(chance: random.Random, per_second: float, seconds: float) -> list[float]:
-    """Return times in ms, at random but for their rate."""
+def _arrivals(chance: random.Random, per_second: float, load: Load) -> list[float]:
+    """Return times in ms."""
+    if load.evenly:
+        return [number * 1000 / per_second for number in range(int(per_second * load.seconds))]
     times: list[float] = []
     at = 0.0
-    while per_second and (at := at + chance.expovariate(per_second / 1000)) < seconds * 1000:
+    while per_second and (at := at + chance.expovariate(per_second / 1000)) < load.seconds * 1000:
         times.append(at)
     return times
 

@@ -65,9 +65,13 @@ def _note_fetched(fetch: Callable[..., Batch]) -> Callable[..., Batch]:
 
     @wraps(fetch)
     def noting(intake: ExactlyOnce, *arguments: Any) -> Batch:
+        if not intake.topic.endswith(withdrawal_request.TOPIC):
+            return fetch(intake, *arguments)
         asked_ms = time.time() * 1000
+        if batches:
+            batches[-1].setdefault("free", asked_ms)
         batch = fetch(intake, *arguments)
-        if batch.records and intake.topic.endswith(withdrawal_request.TOPIC):
+        if batch.records:
             in_hand[id(batch)] = {
                 "asked": asked_ms,
                 "handed": time.time() * 1000,
