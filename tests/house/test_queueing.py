@@ -63,6 +63,12 @@ def test_a_worker_at_full_load_falls_behind_by_what_it_can_not_decide() -> None:
     assert simulate(load, slow, 1).requests[-1] == pytest.approx(5_000, rel=0.02)
 
 
+def test_presses_that_come_twice_as_fast_as_they_are_followed_wait_as_long_as_they_came() -> None:
+    """The last of five seconds' presses is in force five seconds later."""
+    load = replace(CALM, presses_per_second=2_000, seconds=5)
+    assert simulate(load, replace(CONSTANT, follow_one=1.0), 1).presses[-1] == pytest.approx(5_000, rel=0.02)
+
+
 def test_the_same_seed_tells_the_same_and_another_one_something_else() -> None:
     """Whoever runs it again can check it."""
     assert simulate(BUSY, VARYING, 7) == simulate(BUSY, VARYING, 7)
