@@ -44,11 +44,9 @@ def test_a_request_that_meets_an_idle_worker_takes_the_sum_of_the_steps() -> Non
 
 @pytest.mark.parametrize("requests_per_second", [20, 200, 2_000])
 def test_constant_steps_take_the_mean_that_can_be_reckoned(requests_per_second: int) -> None:
-    """A server that takes all who wait, for d ms: r come meanwhile and wait d/2 each; or one meets it idle.
-
-    Random arrivals, r = rate x d; nobody comes with probability exp(-r), and then the next one does not wait. So the
-    mean is d + (r x d/2) / (r + exp(-r)).
-    """
+    """At random: who comes while d ms are served waits d/2 of them and is served with all others; or meets it idle."""
+    # r = rate x d come meanwhile. Nobody does with probability exp(-r), and then the next one does not wait: so the
+    # mean is d + (r x d/2) / (r + exp(-r)).
     serving = BARRIER + COMMIT
     come = requests_per_second / 1000 * serving
     reckoned = serving + come * serving / 2 / (come + math.exp(-come))
