@@ -1,6 +1,6 @@
 """A simulation of the queue from press and request to decision, on N workers: seeded, no Kafka, no clock.
 
-    fetch     a record is there for the worker some time after its append; the worker takes all that are there
+    fetch     the client fetches all that was appended, one fetch after the other; the worker takes all that is there
     follow    presses, by every worker, folded in one go
     barrier   ask the brokers for ends, then wait until presses appended before that are in the table
     decide    so many microseconds a request, more while presses are followed: one interpreter does both
@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from itertools import accumulate, cycle
+from itertools import cycle
 
 from streams.follow import MAX_BATCH_RECORDS as MAX_PRESSES
 from streams.gate import COMMIT_ASIDE_FROM, MAX_BATCH_RECORDS
@@ -103,8 +103,14 @@ def _arrivals(chance: random.Random, per_second: float, load: Load) -> list[floa
 
 
 def _there(chance: random.Random, appended: list[float], times: Times) -> list[float]:
-    """Return when each record is there for a worker: in the order of their appends."""
-    return list(accumulate((at + chance.choice(times.fetch) for at in appended), max))
+    """Return when each record is there for a worker: what is appended during a fetch comes with the next one."""
+    there: list[float] = []
+    done_at = 0.0
+    while len(there) < len(appended):
+        begin = max(done_at, appended[len(there)])
+        done_at = begin + chance.choice(times.fetch)
+        there += [done_at] * (bisect_right(appended, begin) - len(there))
+    return there
 
 
 def _follow(chance: random.Random, presses: list[float], times: Times) -> list[float]:

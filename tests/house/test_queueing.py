@@ -44,16 +44,20 @@ def test_a_request_that_meets_an_idle_worker_takes_the_sum_of_the_steps() -> Non
 
 @pytest.mark.parametrize("requests_per_second", [20, 200, 2_000])
 def test_constant_steps_take_the_mean_that_can_be_reckoned(requests_per_second: int) -> None:
-    """A server that takes all who wait, for d ms: r come meanwhile and wait d/2 each; or one meets it idle.
-
-    Random arrivals, r = rate x d; nobody comes with probability exp(-r), and then the next one does not wait. So the
-    mean is fetch + d + (r x d/2) / (r + exp(-r)).
-    """
+    """At random: who comes while d ms are served waits d/2 of them and is served with all others; or meets it idle."""
+    # r = rate x d come meanwhile. Nobody does with probability exp(-r), and then the next one does not wait: so the
+    # mean is d + (r x d/2) / (r + exp(-r)).
     serving = BARRIER + COMMIT
     come = requests_per_second / 1000 * serving
-    reckoned = FETCH + serving + come * serving / 2 / (come + math.exp(-come))
+    reckoned = serving + come * serving / 2 / (come + math.exp(-come))
     load = replace(CALM, requests_per_second=requests_per_second, evenly=False, seconds=40_000 / requests_per_second)
-    assert mean(simulate(load, CONSTANT, 1).requests) == pytest.approx(reckoned, rel=0.02)
+    assert mean(simulate(load, replace(CONSTANT, fetch=[0.0]), 1).requests) == pytest.approx(reckoned, rel=0.02)
+
+
+def test_what_is_appended_during_a_fetch_comes_with_the_next_one() -> None:
+    """A press each millisecond and fetches of two: two come at a time, one at once and one a millisecond late."""
+    told = simulate(replace(CALM, presses_per_second=1_000, seconds=1), CONSTANT, 1)
+    assert told.presses[:5] == pytest.approx([FETCH, FETCH + 1, FETCH, FETCH + 1, FETCH])
 
 
 def test_a_worker_at_full_load_falls_behind_by_what_it_can_not_decide() -> None:
