@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -83,6 +84,8 @@ class Place:
     damaged: bool = False
     worker: Worker | None = None
     disk: Disk | None = None
+    # Whoever disturbs its links holds this meanwhile.
+    links_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Set the clock right."""

@@ -24,6 +24,7 @@ from tests.chaos.faults import (
     ON_SPARE,
     ON_TOPICS,
     ON_WORKERS,
+    NotMet,
     Scene,
     until_insync,
     until_working,
@@ -177,7 +178,7 @@ def lane(scene: Scene, names: list[str], result: Result) -> None:
             until_working(scene)
         if scene.stop.is_set():
             return
-        with suppress(KafkaException):  # brokers that do not answer are struck already
+        with suppress(KafkaException, NotMet):  # brokers that do not answer are struck already
             FAULTS[name](scene)
             result.faults[name] += 1
 
