@@ -165,6 +165,12 @@ class Deployment:
 
     def read(self, name: str, isolation: str = "read_committed") -> list[Message]:
         """Return everything that a topic holds, partition by partition, as a committed reader sees it."""
+        return list(self.records(name, isolation))
+
+    def records(
+        self, name: str, isolation: str = "read_committed", start: dict[int, int] | None = None
+    ) -> Iterator[Message]:
+        """Read a topic from these offsets, or the beginning, to its end; they are moved on behind what was read."""
         topic = self.topic(name)
         partitions = self.admin.list_topics(topic, timeout=5).topics[topic].partitions
         consumer = Consumer(
@@ -176,8 +182,8 @@ class Deployment:
                 "isolation.level": isolation,
             }
         )
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        messages: list[Message] = []
+        following = {} if start is None else start
+        consumer.assign([TopicPartition(topic, partition, following.get(partition, 0)) for partition in partitions])
         ended: set[int] = set()
         while len(ended) < len(partitions):
             first = consumer.poll(READ_SECONDS)
@@ -185,13 +191,13 @@ class Deployment:
             for message in (first, *consumer.consume(5_000, 0)):
                 error = message.error()
                 if error is None:
-                    messages.append(message)
+                    following[message.partition() or 0] = (message.offset() or 0) + 1
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(message.partition() or 0)
                 elif not error.retriable():
                     raise KafkaException(error)
         consumer.close()
-        return messages
 
     def values(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON values of a topic."""

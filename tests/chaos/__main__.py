@@ -14,6 +14,9 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.faults import FAULTS
 from tests.chaos.results import table
 from tests.chaos.run import Plan, run
+from tests.chaos.traffic import REQUESTS_A_STEP
+
+BURST_HELP = "requests of each publisher every 20 ms, at most (%(default)s)"
 
 
 def arguments() -> argparse.Namespace:
@@ -25,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", default=",".join(FAULTS), help="which may happen (%(default)s)")
     parser.add_argument("--workers", type=between(1, 10), default=3, help="(%(default)s)")
     parser.add_argument("--publishers", type=between(1, 10), default=2, help="without transactions (%(default)s)")
+    parser.add_argument("--burst", type=between(1, 100), default=REQUESTS_A_STEP, help=BURST_HELP)
     parser.add_argument("--worker-module", default="streams", help="what is run as a worker (%(default)s)")
     parser.add_argument("--results", type=Path, help="append a JSON line for each run to this file")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this new folder")
@@ -55,6 +59,7 @@ def main() -> None:
                     asked.workers,
                     asked.publishers,
                     asked.worker_module,
+                    asked.burst,
                 )
                 result = run(plan, cluster, folder / f"seed-{each}")
                 found += len(result.findings)

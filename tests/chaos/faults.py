@@ -1,19 +1,21 @@
 """The faults, each with what it does and how it ends; what is struck at the same time is a matter of chance.
 
 A fault holds one worker, the links of one worker, or the brokers from its beginning to its end, so that at most one
-broker of three is away: two would stop everything, and prove nothing but that.
+broker of three is away: two would stop everything, and prove nothing but that. Those at the moment of a commit hold a
+worker and its links.
 """
 
 from __future__ import annotations
 
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ElectionType, KafkaException
 
-from streams.errors import FolderFault
 from tests.chaos.proxy import Mode
 from tests.chaos.traffic import transactional
 from tests.processes import wait_for
@@ -21,7 +23,7 @@ from tests.processes import wait_for
 if TYPE_CHECKING:
     import random
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.chaos.cluster import Broker, Cluster
     from tests.chaos.place import Place
@@ -45,6 +47,33 @@ CLOCK_OFF_SECONDS = 12 * 3600
 FULL_SECONDS = 15.0
 WORKING_SECONDS = 15.0
 INSYNC_SECONDS = 180.0
+HELD_OFFSETS_SECONDS = (0.5, 6.0)
+TRAP_SECONDS = 15.0
+ASK_SECONDS = 0.02
+
+
+class Key(IntEnum):
+    """Kinds of requests by which a worker is caught in the act (Kafka's protocol guide, "API Keys")."""
+
+    OFFSET_FETCH = 9
+    ADD_PARTITIONS_TO_TXN = 24
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+
+
+# Where in a commit a worker is caught, and whether the brokers hear that request before they hear nothing more.
+DECIDED = (Key.ADD_PARTITIONS_TO_TXN, False)  # nothing begun
+OFFSET_SENT = (Key.TXN_OFFSET_COMMIT, True)  # the transaction open
+ABOUT_TO_END = (Key.END_TXN, False)
+COMMITTED = (Key.END_TXN, True)  # and not told so
+# What was decided is sent within ten seconds or not at all (librdkafka's `message.timeout.ms`, which follows the
+# transaction's): so a pause before that lasts longer than the shortest session that brokers allow, 6 s, which controls
+# have; the others last longer than the gate's.
+PAUSES = ((DECIDED, (7.0, 9.5)), (OFFSET_SENT, LONG_PAUSE_SECONDS), (ABOUT_TO_END, LONG_PAUSE_SECONDS))
+
+
+class NotMet(Exception):  # noqa: N818  (nothing has gone wrong)
+    """What a fault waits for did not come: it did not happen."""
 
 
 @dataclass
@@ -109,6 +138,41 @@ def _pause(scene: Scene, bounds: tuple[float, float]) -> None:
     worker.resume()
 
 
+def kill_at_commit(scene: Scene) -> None:
+    """Kill -9 of a worker in the middle of a commit; started again on the same folder after a while."""
+    with _caught(scene, scene.chance.choice([OFFSET_SENT, ABOUT_TO_END, COMMITTED])):
+        scene.struck.kill()
+    scene.wait(AWAY_SECONDS)
+    scene.struck.start()
+
+
+def pause_at_commit(scene: Scene) -> None:
+    """SIGSTOP in the middle of a commit until another may have decided the same; what it had said comes late."""
+    moment, bounds = scene.chance.choice(PAUSES)
+    with _caught(scene, moment):
+        _pause(scene, bounds)
+
+
+@contextmanager
+def _caught(scene: Scene, moment: tuple[Key, bool]) -> Iterator[None]:
+    """Hold what the worker and the brokers say to each other at that moment; raise NotMet when it does not come."""
+    key, passes = moment
+    links, place = scene.cluster.links, scene.struck.number
+    brokers = range(len(scene.cluster.brokers))
+    with scene.struck.links_lock:
+        try:
+            for broker in brokers:
+                links.trap(place, broker, key, passes=passes)
+            until = time.monotonic() + TRAP_SECONDS
+            while not any(links.mode(place, broker) is Mode.HOLD for broker in brokers):
+                if time.monotonic() > until or scene.stop.wait(ASK_SECONDS):
+                    raise NotMet
+            yield
+        finally:
+            for broker in brokers:
+                links.change(place, broker, Mode.OPEN)
+
+
 def delete_folder(scene: Scene) -> None:
     """Kill -9, the data folder deleted, a new start."""
     scene.struck.kill()
@@ -150,9 +214,16 @@ def dead_link(scene: Scene) -> None:
 
 def _link(scene: Scene, mode: Mode, bounds: tuple[float, float]) -> None:
     link = scene.struck.number, scene.cluster.brokers.index(scene.broker())
-    scene.cluster.links.change(*link, mode)
-    scene.wait(bounds)
-    scene.cluster.links.change(*link, Mode.OPEN)
+    with scene.struck.links_lock:
+        scene.cluster.links.change(*link, mode)
+        scene.wait(bounds)
+        scene.cluster.links.change(*link, Mode.OPEN)
+
+
+def hold_offsets(scene: Scene) -> None:
+    """Hold back the answer when a worker asks where to go on, while the group may give its partitions anew."""
+    with _caught(scene, (Key.OFFSET_FETCH, True)):
+        scene.wait(HELD_OFFSETS_SECONDS)
 
 
 def fill_disk(scene: Scene) -> None:
@@ -160,19 +231,14 @@ def fill_disk(scene: Scene) -> None:
     place = scene.struck
     worker = place.running()
     assert place.disk is not None
+    place.filled = True
     place.disk.fill()
     full_until = time.monotonic() + FULL_SECONDS
     while worker.process.poll() is None and time.monotonic() < full_until and not scene.stop.wait(0.1):
         pass
     place.disk.free()
-    status = worker.process.poll()
-    if status is None:
-        return
-    if status == FolderFault.exit_code and "no space left" in place.last_lines():
-        place.ends["4 (disk full)"] += 1
-    else:
-        place.note_end(status)
-    place.start()
+    if worker.process.poll() is not None:  # else it drains still, or has met no full disk
+        place.running()
 
 
 def move_clock(scene: Scene) -> None:
@@ -257,12 +323,15 @@ ON_WORKERS: dict[str, Callable[[Scene], None]] = {
     "damage-folder": damage_folder,
     "fill-disk": fill_disk,
     "move-clock": move_clock,
+    "kill-at-commit": kill_at_commit,
+    "pause-at-commit": pause_at_commit,
 }
 ON_LINKS: dict[str, Callable[[Scene], None]] = {
     "cut-link": cut_link,
     "slow-link": slow_link,
     "mute-link": mute_link,
     "dead-link": dead_link,
+    "hold-offsets": hold_offsets,
 }
 ON_SPARE: dict[str, Callable[[Scene], None]] = {
     "add-worker": add_worker,
@@ -279,7 +348,7 @@ ON_TOPICS: dict[str, Callable[[Scene], None]] = {
 }
 FAULTS = ON_WORKERS | ON_LINKS | ON_SPARE | ON_BROKERS | ON_TOPICS
 # While one of these lasts, a worker may get no answer from Kafka: it ends with 3, and a supervisor starts it again.
-CUT_OFF = {*ON_BROKERS, *ON_LINKS, "pause-worker-long"}
+CUT_OFF = {*ON_BROKERS, *ON_LINKS, "pause-worker-long", "pause-at-commit"}
 
 
 def until_working(scene: Scene) -> None:

@@ -39,12 +39,25 @@ class Links:
 
     def change(self, place: int, broker: int, mode: Mode) -> None:
         """Let the link between these two do that from now on."""
-        order = f"{broker * len(self.ports[0]) + place} {mode}"
+        assert self._order(place, broker, mode) is mode
+
+    def trap(self, place: int, broker: int, key: int, *, passes: bool) -> None:
+        """Hold the link from the next request with this api key on; the request itself passes, or is kept as well."""
+        self._order(place, broker, f"trap {key} {'pass' if passes else 'keep'}")
+
+    def mode(self, place: int, broker: int) -> Mode:
+        """Return what the link does."""
+        return self._order(place, broker, "ask")
+
+    def _order(self, place: int, broker: int, order: str) -> Mode:
+        number = broker * len(self.ports[0]) + place
         with self._lock:
             assert self._process.stdin is not None
-            self._process.stdin.write(f"{order}\n")
+            self._process.stdin.write(f"{number} {order}\n")
             self._process.stdin.flush()
-            assert self._answer() == order
+            answered, mode = self._answer().split()
+        assert int(answered) == number
+        return Mode(mode)
 
     def _answer(self) -> str:
         assert self._process.stdout is not None

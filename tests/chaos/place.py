@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streams.errors import KafkaUnreachable, PromiseAtRisk
+from streams.errors import FolderFault, KafkaUnreachable, PromiseAtRisk
 from tests.chaos import moved_clock
 
 if TYPE_CHECKING:
@@ -81,8 +82,12 @@ class Place:
     ends: Counter[str] = field(default_factory=Counter)
     may_be_cut_off: bool = True
     damaged: bool = False
+    # Whether the disk was full at some time since the worker was started.
+    filled: bool = False
     worker: Worker | None = None
     disk: Disk | None = None
+    # Whoever disturbs its links holds this meanwhile.
+    links_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Set the clock right."""
@@ -94,6 +99,7 @@ class Place:
 
     def start(self) -> None:
         """Start a worker there."""
+        self.filled = False
         self.worker = self.gate.worker(
             self.folder,
             moved_clock.__name__,
@@ -119,6 +125,9 @@ class Place:
 
     def note_end(self, status: int) -> None:
         """Count an end that a worker chose itself; one without a good reason is a finding."""
+        if status == FolderFault.exit_code and self.filled and "no space left" in self._log():
+            self.ends[f"{status} (disk full)"] += 1
+            return
         self.ends[str(status)] += 1
         if status == PromiseAtRisk.exit_code and self.damaged:
             self.forget()
@@ -127,9 +136,12 @@ class Place:
 
     def last_lines(self) -> str:
         """Return what the worker said last, without the paths of this machine."""
-        assert self.worker is not None
-        lines = self.worker.log.read_text("utf-8", "replace").replace(str(self.gate.folder), "…").splitlines()
+        lines = self._log().replace(str(self.gate.folder), "…").splitlines()
         return " / ".join(line.strip() for line in lines[-LAST_LINES:])
+
+    def _log(self) -> str:
+        assert self.worker is not None
+        return self.worker.log.read_text("utf-8", "replace")
 
     def kill(self) -> None:
         """Kill -9."""

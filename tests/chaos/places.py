@@ -12,23 +12,27 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.judge import RequestSent
     from tests.deployment import Deployment
 
 
-def put_right(gate: Deployment) -> int:
-    """Give each request without an offset the one of its record; return how many acknowledgements named none."""
-    lost = [one for one in gate.history.requests if one.offset < 0]
-    presses = sum(one.offset < 0 <= one.acknowledged_at for one in gate.history.presses)
-    if not lost:
-        return presses
-    taken = {(one.partition, one.offset) for one in gate.history.requests}
-    free: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    for message in gate.read("withdrawal-request"):
-        place = message.partition() or 0, message.offset() or 0
-        if place not in taken:
-            with suppress(ValueError, TypeError, LookupError):
-                free[json.loads(message.value() or b"")["withdrawal_id"]].append((*place, message.timestamp()[1]))
-    for one in lost:
-        if free[one.withdrawal_id]:  # without a record, the judge finds no outcome
-            one.partition, one.offset, one.append_ms = free[one.withdrawal_id].pop(0)
-    return len(lost) + presses
+def put_right(gate: Deployment, taken: Callable[[int, int], bool]) -> int:
+    """Give each request without an offset the one of its record; return how many acknowledgements named none.
+
+    `taken` tells whether a request is known to lie at a partition and offset.
+    """
+    lost: defaultdict[str, list[RequestSent]] = defaultdict(list)
+    for one in gate.history.requests:
+        if one.offset < 0:
+            lost[one.withdrawal_id].append(one)
+    unplaced = sum(map(len, lost.values()))
+    for message in gate.records("withdrawal-request") if lost else ():
+        partition, offset = message.partition() or 0, message.offset() or 0
+        if taken(partition, offset):
+            continue
+        with suppress(ValueError, TypeError, LookupError):  # without a record, the judge finds no outcome
+            one = lost[json.loads(message.value() or b"")["withdrawal_id"]].pop(0)
+            one.partition, one.offset, one.append_ms = partition, offset, message.timestamp()[1]
+    return unplaced + sum(one.offset < 0 <= one.acknowledged_at for one in gate.history.presses)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from streams.judge import judge
 from tests.chaos.faults import (
     CUT_OFF,
     FAULTS,
@@ -24,13 +23,15 @@ from tests.chaos.faults import (
     ON_SPARE,
     ON_TOPICS,
     ON_WORKERS,
+    NotMet,
     Scene,
     until_insync,
     until_working,
 )
+from tests.chaos.ledger import Ledger
 from tests.chaos.place import Disk, Place, no_disk
 from tests.chaos.places import put_right
-from tests.chaos.traffic import Traffic, Transactions
+from tests.chaos.traffic import REQUESTS_A_STEP, Traffic, Transactions
 from tests.deployment import Deployment
 from tests.processes import wait_for
 
@@ -44,6 +45,8 @@ PARTITIONS = 4
 BETWEEN_FAULTS_SECONDS = (0.5, 3.0)
 QUIET_SECONDS = 120.0
 JOIN_SECONDS = 120.0
+# A fifth of what the audit does alone on 2 cores (docs/audit.md).
+AUDITED_A_SECOND = 3_000
 SHOWN = 20
 
 
@@ -57,12 +60,14 @@ class Plan:
     workers: int = 3
     publishers: int = 2
     module: str = "streams"
+    burst: int = REQUESTS_A_STEP
 
     def command(self) -> str:
         """Return what repeats it."""
         return (
             f"python -m tests.chaos --seed {self.seed} --seconds {self.seconds} --faults {','.join(self.faults)} "
-            f"--workers {self.workers} --publishers {self.publishers} --worker-module {self.module}"
+            f"--workers {self.workers} --publishers {self.publishers} --burst {self.burst} "
+            f"--worker-module {self.module}"
         )
 
 
@@ -95,6 +100,7 @@ def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
     began = time.monotonic()
     result = Result(plan.seed, plan.module)
     gate = Deployment(cluster.bootstrap, f"chaos-{plan.seed}-{plan.module}-{time.time_ns()}", folder, PARTITIONS)
+    gate.history.requests = ledger = Ledger(folder / "ledger", PARTITIONS)
     made = gate.command("topics", "create", "--partitions", str(PARTITIONS), "--replication", "3")
     assert made.returncode == 0, made.stderr
     may_be_cut_off = bool(CUT_OFF & set(plan.faults))
@@ -109,13 +115,15 @@ def run(plan: Plan, cluster: Cluster, folder: Path) -> Result:
             place.running().wait_ready()
         strike(plan, gate, cluster, places, spare, result)
         say("quiet: every request must get its outcome")
-        settle(gate, places, result)
-        verdict = judge(gate.history)
+        settle(gate, ledger, places, result)
+        gate.history.press_records = ledger.press_records(gate, {sent.account_id for sent in gate.history.presses})
+        verdict = ledger.judge(gate.history)
         result.counts = verdict.counts
         result.findings += verdict.findings
-        result.findings += audit(gate)
+        result.findings += audit(gate, QUIET_SECONDS + verdict.counts["requests"] / AUDITED_A_SECOND)
     finally:
         gate.stop()
+        ledger.close()
         for place in places:
             place.close()
     logs = "\n".join(path.read_text("utf-8", "replace") for path in folder.rglob("worker-*.log"))
@@ -137,7 +145,9 @@ def strike(  # noqa: PLR0913, PLR0917  (the whole stage)
         return Scene(gate, cluster, stop, random.Random(f"{plan.seed} {name}"), place)
 
     work: dict[str, Callable[[], None]] = {
-        f"publisher {number}": Traffic(gate, number, random.Random(f"{plan.seed} publisher {number}"), stop).run
+        f"publisher {number}": Traffic(
+            gate, number, random.Random(f"{plan.seed} publisher {number}"), stop, plan.burst
+        ).run
         for number in range(plan.publishers)
     }
     work["transactions"] = Transactions(gate, random.Random(f"{plan.seed} transactions"), stop).run
@@ -177,30 +187,37 @@ def lane(scene: Scene, names: list[str], result: Result) -> None:
             until_working(scene)
         if scene.stop.is_set():
             return
-        with suppress(KafkaException):  # brokers that do not answer are struck already
+        with suppress(KafkaException, NotMet):  # brokers that do not answer are struck already
             FAULTS[name](scene)
             result.faults[name] += 1
 
 
-def settle(gate: Deployment, places: list[Place], result: Result) -> None:
+def settle(gate: Deployment, ledger: Ledger, places: list[Place], result: Result) -> None:
     """Let every worker run and wait for the outcomes; what does not come is a finding."""
     gate.connect()
 
     def all_ready() -> bool:
         return all(place.running().get("/readyz")[0] == 200 for place in places)
 
-    result.unplaced = put_right(gate)
+    def all_there() -> bool:
+        ledger.read(gate)
+        return not ledger.missing()
+
+    ledger.put_away()
+    result.unplaced = put_right(gate, ledger.asked)
+    ledger.put_away()
     try:
         wait_for(all_ready, "every worker to be ready", QUIET_SECONDS)
-        gate.wait_decided(QUIET_SECONDS)
+        ledger.read(gate)  # after a long run it takes long to read what is there; the patience counts from then on
+        wait_for(all_there, "an outcome for each request", QUIET_SECONDS)
     except AssertionError as error:
-        result.findings.append(f"quiet: {str(error).split('; the workers', 1)[0]}")
-        gate.read_history()
+        result.findings.append(f"quiet: {error}; {ledger.missing()} are missing")
+        ledger.read(gate)
 
 
-def audit(gate: Deployment) -> list[str]:
+def audit(gate: Deployment, seconds: float = QUIET_SECONDS) -> list[str]:
     """Return what the audit finds."""
-    done = gate.command("audit", seconds=QUIET_SECONDS)
+    done = gate.command("audit", seconds=seconds)
     lines: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode not in {0, 1} or not lines:
         return [f"audit: exit code {done.returncode}: {done.stderr}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections import defaultdict
 from contextlib import ExitStack, closing, suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.links import Links
-from tests.chaos.proxy import HOST, Mode
+from tests.chaos.proxy import HOST, Mode, Requests
 from tests.processes import wait_for
 
 if TYPE_CHECKING:
@@ -133,3 +134,44 @@ def test_half_open_loses_answers_or_all_and_breaks_the_connection_only_at_its_en
         connection.recv(100)
     assert echo.heard[0].startswith(b"one two") is (mode is Mode.MUTE)
     assert say(connect(0), b"three") == b"three"
+
+
+COMMON, CAUGHT = 3, 28
+
+
+def request(key: int, body: bytes = b"") -> bytes:
+    """Return a request of Kafka's protocol as far as the proxy looks at it."""
+    return struct.pack(">ih", 2 + len(body), key) + body
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 7, 100])
+def test_requests_are_told_apart_wherever_their_bytes_are_split(size: int) -> None:
+    """Each kind once, in order; what lies within a request is not taken for one."""
+    said = request(CAUGHT, request(COMMON)) + request(COMMON) + request(CAUGHT, b"x" * 20)
+    requests = Requests()
+    found = [key for at in range(0, len(said), size) for key in requests.keys(said[at : at + size])]
+    assert found == [CAUGHT, COMMON, CAUGHT]
+
+
+@pytest.mark.parametrize("request_is", ["passed on", "kept"])
+def test_a_trap_holds_everything_from_its_kind_of_request_on_and_loses_nothing(
+    links: Links, echo: Echo, connect: Callable[[int], socket.socket], request_is: str
+) -> None:
+    """The broker hears that request, or does not yet; the answer waits either way; open again, all of it comes."""
+    connection, passes = connect(0), request_is == "passed on"
+    common, caught = request(COMMON), request(CAUGHT)
+    links.trap(0, 0, CAUGHT, passes=passes)
+    assert say(connection, common) == common
+    assert links.mode(0, 0) is Mode.OPEN
+    connection.sendall(caught)
+    wait_for(lambda: links.mode(0, 0) is Mode.HOLD, "the trap to spring")
+    if passes:
+        wait_for(lambda: echo.heard[0] == common + caught, "the broker to hear it")
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    assert echo.heard[0] == common + caught * passes
+    connection.settimeout(PATIENCE_SECONDS)
+    links.change(0, 0, Mode.OPEN)
+    assert connection.recv(100) == caught
+    assert say(connection, caught) == caught, "a trap springs once"

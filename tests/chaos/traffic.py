@@ -44,6 +44,7 @@ class Traffic:
     number: int
     chance: random.Random
     stop: threading.Event
+    burst: int = REQUESTS_A_STEP
 
     def run(self) -> None:
         """Publish until told to stop."""
@@ -53,7 +54,7 @@ class Traffic:
                 self._step(client)
 
     def _step(self, client: Publisher) -> None:
-        for _ in range(REQUESTS_A_STEP):
+        for _ in range(self.burst):
             self._request(client, f"acc-{self.chance.randrange(ACCOUNTS)}")
         if self.chance.random() < PRESS:
             robbed = f"acc-{self.chance.randrange(ACCOUNTS)}"

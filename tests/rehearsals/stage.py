@@ -221,7 +221,8 @@ class Stage:
         """End the traffic, wait for what is still undecided, let judge and audit read everything, and sum up."""
         self.calm()
         self.close()
-        put_right(self.gate)
+        taken = places(self.gate.history.requests)
+        put_right(self.gate, lambda partition, offset: (partition, offset) in taken)
         try:
             self.gate.wait_decided(SETTLE_SECONDS)
         except AssertionError as error:
