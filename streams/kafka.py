@@ -133,7 +133,7 @@ def member(settings: Settings, group: str) -> Consumer:
             "enable.partition.eof": True,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             # The others hear with a heartbeat that somebody came or went; until all have, nobody decides what moves.
-            "heartbeat.interval.ms": 500,
+            "heartbeat.interval.ms": 200,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "fetch.wait.max.ms": 500,
             # With its queue full, librdkafka fetches again after this long; its default of a second starves us.
