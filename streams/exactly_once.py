@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # Lanes commit side by side; this many at once keep one broker busy.
 LANES_AT_ONCE = 32
+# A poll goes on after a rebalance callback in it, with nothing to wait for: the lanes are not open yet.
+REBALANCE_SECONDS = 0.02
 # Each step of a commit has its own limit, 33 s together, which librdkafka does not always heed (seen when the brokers
 # were restarted one after another). Then the process ends: whoever opens the lane next settles the transaction.
 COMMIT_LIMIT_SECONDS = 40.0
@@ -159,7 +162,7 @@ class ExactlyOnce:
         """Return what there is, at most `most` records, waiting up to `seconds` for the first."""
         self._put_right()
         batch = Batch(self.epoch)
-        first = self.consumer.poll(seconds)
+        first = self._first(seconds)
         messages = [] if first is None else [first, *self.consumer.consume(most - 1, 0)]
         for message in messages:
             error = message.error()
@@ -176,6 +179,14 @@ class ExactlyOnce:
             self._misplaced = True
             return Batch(self.epoch)
         return batch
+
+    def _first(self, seconds: float) -> Message | None:
+        """Wait for a record, or whatever comes in its place; no longer once the assignment has changed meanwhile."""
+        epoch, deadline = self.epoch, time.monotonic() + seconds
+        while True:
+            message = self.consumer.poll(min(seconds, REBALANCE_SECONDS))
+            if message is not None or self.epoch != epoch or time.monotonic() > deadline:
+                return message
 
     def _heed(self, message: Message, error: KafkaError) -> None:
         """Take what comes in the place of a record: the end of a partition, or an error."""

@@ -79,6 +79,8 @@ def base_options(settings: Settings) -> dict[str, Any]:
         # The other strategy forgets the brokers when none answers; a send_offsets_to_transaction under way then never
         # returns, whatever its timeout (librdkafka 2.16, after a restart of a single broker: seen each time).
         "metadata.recovery.strategy": "none",
+        # Half of it passes between a new client's first connection and the next, and a lane that is opened needs five.
+        "reconnect.backoff.ms": 20,
         # Reconnects quickly: a broker that comes back must not find the gate asleep.
         "reconnect.backoff.max.ms": 1_000,
         # A consumer must not miss new partitions or leaders for the five minutes that are librdkafka's default.
@@ -107,7 +109,7 @@ def reader(settings: Settings, group: str, **options: Any) -> Consumer:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
-            # An empty fetch is what tells the end of a partition: this long a restart or a take-over waits for it.
+            # An empty fetch is what tells the end of a partition: this long whoever reads up to it waits.
             "fetch.wait.max.ms": 50,
             # As for a member: a queue that was full once would else stay empty for most of a second.
             "fetch.queue.backoff.ms": 10,
@@ -131,7 +133,7 @@ def member(settings: Settings, group: str) -> Consumer:
             "enable.partition.eof": True,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             # The others hear with a heartbeat that somebody came or went; until all have, nobody decides what moves.
-            "heartbeat.interval.ms": 500,
+            "heartbeat.interval.ms": 200,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "fetch.wait.max.ms": 500,
             # With its queue full, librdkafka fetches again after this long; its default of a second starves us.

@@ -88,6 +88,10 @@ class Lane:
 
     def open(self) -> None:
         """Fence every earlier owner and end what it left open; raise KafkaException."""
+        # Without a connection librdkafka looks for its coordinator in vain, and again after half a second only. The
+        # first answer names the brokers and ends the connection that it came by: the second one comes from them.
+        for _ in range(2):
+            self._producer.list_topics(self.topic, TRANSACTION_SECONDS)
         self._producer.init_transactions(TRANSACTION_SECONDS)
 
     def settle_offsets(self, group_metadata: Any) -> None:  # noqa: ANN401  (the client's own)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 READ_RECORDS = 1_000
+# An empty fetch tells the end of a partition. These clients are gone then, so asking for it often costs nothing.
+OPTIONS = {"fetch.wait.max.ms": 5}
 # How far back to look for the last outcome, in offsets; aborted records and markers take offsets too.
 FIRST_LOOK_BACK = 256
 LOOK_BACK_FACTOR = 16
@@ -38,7 +40,7 @@ class Tail:
 
     def read(self, start: int) -> Iterator[Message]:
         """Yield the records from `start` to the last stable offset as it is when it is reached."""
-        consumer = reader(self._settings, f"{self._settings.workers_group}-tail")
+        consumer = reader(self._settings, f"{self._settings.workers_group}-tail", **OPTIONS)
         try:
             consumer.assign([TopicPartition(self._topic, self._partition, start)])
             yield from _to_end(consumer)
