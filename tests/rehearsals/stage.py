@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.errors import KafkaUnreachable
 from streams.judge import judge
 from tests.chaos.places import put_right
 from tests.chaos.run import audit
@@ -120,6 +121,8 @@ class Stage:
         # Brokers come and go here; that a client lost one is no news.
         gate.admin = AdminClient({"bootstrap.servers": gate.bootstrap, "log_level": 0})
         self._publisher: threading.Thread | None = None
+        self._supervisor: threading.Thread | None = None
+        self._over = threading.Event()
         self.opened_at = self.closed_at = 0.0
         replication = "3" if cluster is not None else "1"
         self.expect(0, "topics", "create", "--partitions", str(gate.partitions), "--replication", replication)
@@ -131,9 +134,12 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         """End traffic, reader and workers."""
+        self._over.set()
         try:
             self.close()
             self.decisions.close()
+            if self._supervisor is not None:
+                self._supervisor.join(PATIENCE_SECONDS)
         finally:
             self.gate.stop()
 
@@ -173,6 +179,34 @@ class Stage:
         except Exception as error:  # noqa: BLE001  (whatever ends the traffic, the rehearsal says so)
             self.find(f"the traffic broke off: {type(error).__name__} {error}")
 
+    def supervise(self, version: Version) -> None:
+        """From now on start workers again that end with exit code 3, as supervisors do; another code is a finding."""
+        self._supervisor = threading.Thread(target=self._start_again, args=(version,), daemon=True)
+        self._supervisor.start()
+
+    def _start_again(self, version: Version) -> None:
+        given_up: set[str] = set()
+        while not self._over.wait(0.2):
+            for post in self.posts:
+                code = post.worker.process.poll()
+                if code is None or post.folder in given_up:
+                    continue
+                if code == KafkaUnreachable.exit_code:
+                    self.say(f"{post.folder} ended with exit code {code} and is started again")
+                    post.start(version)
+                else:
+                    given_up.add(post.folder)
+                    self.find(f"{post.folder} ended meanwhile with exit code {code}:\n{post.worker.log.read_text()}")
+
+    def all_ready(self) -> bool:
+        """Tell whether every worker can decide; False while one is about to be started again."""
+        try:
+            return all(post.worker.ready() for post in self.posts)
+        except AssertionError:
+            if self._supervisor is None:
+                raise
+            return False
+
     def calm(self) -> None:
         """Let it run on for a moment."""
         self.stop.wait(CALM_SECONDS)
@@ -206,8 +240,7 @@ class Stage:
 
     def done(self) -> None:
         """Hold what most of the runbook's changes end with: all ready, topics right, a round of the drill kept."""
-        for post in self.posts:
-            post.worker.wait_ready()
+        wait_for(self.all_ready, "all workers to be ready")
         versions = {line for post in self.posts for line in build_info(post.worker)}
         if len(versions) != 1:
             self.find(f"gate_build_info shows {len(versions)} versions")
