@@ -9,7 +9,7 @@ from quixstreams import Application, State, message_context
 
 from tests.benchmarks.peers import job
 
-# Its default of 5 s shows decisions late, and in steps too long to measure; measured, it is no faster.
+# Its default of 5 s shows decisions late, and in steps too long to measure: the second half would hold one or two.
 COMMIT_SECONDS = 0.5
 # What a killed process left open holds back every reader until then; librdkafka's default is a minute.
 TRANSACTION_MS = 10_000
