@@ -24,8 +24,8 @@ class Figure:
     source: str
 
 
-DECISION_RATE = Figure("decisions of a worker", 74_512, "decisions/s", f"{THROUGHPUT}: the least of its rounds")
-WORKER_MEMORY = Figure("memory of a worker with few freezes", 162, "MB", f"{THROUGHPUT}: resident at full speed")
+DECISION_RATE = Figure("decisions of a worker", 78_365, "decisions/s", f"{THROUGHPUT}: the least of its rounds")
+WORKER_MEMORY = Figure("memory of a worker with few freezes", 160, "MB", f"{THROUGHPUT}: resident at full speed")
 # 76,000 from 0.5 to 1 million: it falls as the table grows.
 FOLLOW_RATE = Figure("presses a worker follows", 34_000, "presses/s", f"{FOOTPRINT}: from 1.5 to 3 million freezes")
 # Resident were 201 MB with 1 million and 207 MB with 3 million: the first million is the dearest.
