@@ -44,6 +44,7 @@ log = logging.getLogger("streams.worker")
 logging.getLogger(__name__).setLevel(logging.WARNING)
 FETCH_SECONDS = 0.5
 WATCH_SECONDS = 1.0
+OPENING_SECONDS = 0.1
 LIFELINE_SECONDS = 2.0
 WORKERS_SECONDS = 5.0
 DECISIONS_SECONDS = 0.1
@@ -193,9 +194,17 @@ class Work(Service):
             self._spawn(
                 app.announce_feed.fetch_for_ever(lambda: fetch_presses(announce.MAX_BATCH_RECORDS, FETCH_SECONDS))
             )
+        self._spawn(self._until_open())
         self._spawn(self._every(PURGE_SECONDS, "announce", runtime.purge))
         if runtime.decisions is not None:
             self._spawn(self._every(DECISIONS_SECONDS, "decisions-fetch", runtime.decisions.look))
+
+    async def _until_open(self) -> None:
+        """Look for the first open lanes more often than the watch does: with them a worker that starts is ready."""
+        runtime = self.app.runtime
+        while runtime.health.problems["group"] is not None and not runtime.stopping.is_set():
+            await runtime.run("watch", runtime.lag.look_at_requests)
+            await asyncio.sleep(OPENING_SECONDS)
 
     async def _every(self, seconds: float, role: str, work: Any) -> None:  # noqa: ANN401  (any callable)
         runtime = self.app.runtime

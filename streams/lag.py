@@ -32,7 +32,7 @@ class Lag:
         """Set every gauge that tells a state."""
         runtime = self._runtime
         self._look_at_table()
-        self._look_at_requests()
+        self.look_at_requests()
         runtime.metrics.frozen_accounts.set(runtime.open_table.count_frozen(runtime.clock.known_ms()))
 
     def _look_at_table(self) -> None:
@@ -55,7 +55,8 @@ class Lag:
                 log.info("restoring the freeze table: %d presses to go", remaining, extra=named)
                 self._progress_at = time.monotonic() + PROGRESS_SECONDS
 
-    def _look_at_requests(self) -> None:
+    def look_at_requests(self) -> None:
+        """Set what tells of the request partitions, and whether those assigned are open."""
         runtime = self._runtime
         intake = runtime.gate_intake
         lags = intake.lags()
