@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import PromiseAtRisk
-from streams.kafka import LEADER_SECONDS, describe_topic, end_offsets, error_of
+from streams.kafka import LEADER_SECONDS, asking_end_offsets, describing_topic, end_offsets, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,11 @@ class Barrier:
         return ends
 
     def _ask(self) -> dict[int, int]:
-        topic = describe_topic(self._client, self._topic)
+        # Both questions at once; the answer about the ends counts if the topic has no more partitions than that.
+        partitions = self._follow.wanted
+        description = describing_topic(self._client, self._topic)
+        ends = asking_end_offsets(self._client, self._topic, range(partitions))
+        topic = description()
         if topic is None:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"there is no topic {self._topic}"))
         if topic.topic_id != self._topic_id:
@@ -82,8 +86,10 @@ class Barrier:
                 f"{self._topic} was made anew while the gate ran; start the worker again with an empty data folder"
             )
             raise PromiseAtRisk(message)
-        self._follow.follow(topic.partitions)
-        return end_offsets(self._client, self._topic, range(topic.partitions))
+        if topic.partitions > partitions:
+            self._follow.follow(topic.partitions)
+            return end_offsets(self._client, self._topic, range(topic.partitions))
+        return ends()
 
     def wait(self, give_up: Callable[[], bool]) -> int | None:
         """Wait until the table is as fresh as the brokers; None when `give_up()` said so before.

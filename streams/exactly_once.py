@@ -302,6 +302,13 @@ class ExactlyOnce:
             return broken
         return None
 
+    def leave(self) -> None:
+        """Give the partitions up, so that others decide them; in the thread that fetches."""
+        deadline = time.monotonic() + REQUEST_SECONDS
+        self.consumer.unsubscribe()
+        while self.assigned is not None and time.monotonic() < deadline:
+            self.consumer.poll(REBALANCE_SECONDS)
+
     def close(self) -> None:
         """Leave the group and let go of the lanes; in the thread that fetches."""
         self.consumer.close()

@@ -69,17 +69,18 @@ class Follow:
         self._health = health
         self.consumer = reader(settings, f"{settings.workers_group}-follow")
         self._followed = 0
-        self._wanted = 0
+        # How many partitions are to be followed.
+        self.wanted = 0
         self._started_ms = clock.now_ms()
         self._moved = threading.Condition()
 
     def follow(self, partitions: int) -> None:
         """Ask for that many partitions to be followed; the next fetch starts the new ones."""
-        self._wanted = max(self._wanted, partitions)
+        self.wanted = max(self.wanted, partitions)
 
     def fetch(self) -> FollowBatch:
         """Return what there is within half a second."""
-        if self._wanted > self._followed:
+        if self.wanted > self._followed:
             self._start_new_partitions()
         batch = FollowBatch()
         first = self.consumer.poll(POLL_SECONDS)
@@ -94,7 +95,7 @@ class Follow:
         return batch
 
     def _start_new_partitions(self) -> None:
-        new = range(self._followed, self._wanted)
+        new = range(self._followed, self.wanted)
         starts = ask(lambda: start_offsets(self._client, self._topic, new))
         ends = ask(lambda: end_offsets(self._client, self._topic, new))
         applied = self._table.applied
@@ -111,7 +112,7 @@ class Follow:
             # What retention has deleted is older than any freeze that can still matter (schemas/topics.py).
             places.append(TopicPartition(self._topic, partition, max(position, starts[partition])))
         self.consumer.incremental_assign(places)
-        self._followed = self._wanted
+        self._followed = self.wanted
         log.info("following %d partitions of %s", self._followed, self._topic)
 
     def _take(self, message: Message, batch: FollowBatch) -> None:

@@ -133,7 +133,10 @@ def member(settings: Settings, group: str) -> Consumer:
             "enable.partition.eof": True,
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             # The others hear with a heartbeat that somebody came or went; until all have, nobody decides what moves.
-            "heartbeat.interval.ms": 200,
+            "heartbeat.interval.ms": 100,
+            # A heartbeat that is due waits until librdkafka's own thread wakes, which else is twice a second whatever
+            # the interval. Nobody reads the statistics.
+            "statistics.interval.ms": 50,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "fetch.wait.max.ms": 500,
             # With its queue full, librdkafka fetches again after this long; its default of a second starves us.
@@ -242,14 +245,24 @@ def _certificate_fault(settings: Settings) -> str | None:
 
 def describe_topic(client: AdminClient, name: str) -> TopicFacts | None:
     """Return what the brokers say of a topic now (never from a cache), None when there is no such topic."""
-    try:
-        found = client.describe_topics(TopicCollection([name]), request_timeout=REQUEST_SECONDS)[name].result()
-    except KafkaException as exception:
-        if error_of(exception).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise
-    replication = min((len(partition.replicas) for partition in found.partitions), default=0)
-    return TopicFacts(name, str(found.topic_id), len(found.partitions), replication)
+    return describing_topic(client, name)()
+
+
+def describing_topic(client: AdminClient, name: str) -> Callable[[], TopicFacts | None]:
+    """Ask as `describe_topic` does; call what comes back for the answer."""
+    answer = client.describe_topics(TopicCollection([name]), request_timeout=REQUEST_SECONDS)[name]
+
+    def facts() -> TopicFacts | None:
+        try:
+            found = answer.result()
+        except KafkaException as exception:
+            if error_of(exception).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise
+        replication = min((len(partition.replicas) for partition in found.partitions), default=0)
+        return TopicFacts(name, str(found.topic_id), len(found.partitions), replication)
+
+    return facts
 
 
 def topic_config(client: AdminClient, name: str) -> dict[str, str]:
@@ -261,41 +274,51 @@ def topic_config(client: AdminClient, name: str) -> dict[str, str]:
 
 def end_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Ask the leaders for the high watermark of each partition, committed or not; never answered from a cache."""
-    return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions})
+    return asking_end_offsets(client, topic, partitions)()
+
+
+def asking_end_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> Callable[[], dict[int, int]]:
+    """Ask as `end_offsets` does; call what comes back for the answer."""
+    return _asking_offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions})
 
 
 def stable_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Ask the leaders for the last stable offset of each partition: every transaction below has ended."""
     wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
-    return _offsets(client, topic, wanted, IsolationLevel.READ_COMMITTED)
+    return _asking_offsets(client, topic, wanted, IsolationLevel.READ_COMMITTED)()
 
 
 def start_offsets(client: AdminClient, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Ask the leaders for the first offset that each partition still holds."""
-    return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions})
+    return _asking_offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions})()
 
 
 def offsets_at(client: AdminClient, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
     """Ask the leaders for the first offset of each partition appended at `time_ms` or later; -1 where there is none."""
-    return _offsets(client, topic, {TopicPartition(topic, p): OffsetSpec.for_timestamp(time_ms) for p in partitions})
+    wanted = {TopicPartition(topic, p): OffsetSpec.for_timestamp(time_ms) for p in partitions}
+    return _asking_offsets(client, topic, wanted)()
 
 
-def _offsets(
+def _asking_offsets(
     client: AdminClient,
     topic: str,
     wanted: Mapping[TopicPartition, OffsetSpec],
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-) -> dict[int, int]:
+) -> Callable[[], dict[int, int]]:
     if not wanted:
-        return {}
+        return dict
     answers = client.list_offsets(dict(wanted), isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-    try:
-        return {place.partition: answer.result().offset for place, answer in answers.items()}
-    except KafkaException:
-        # Who leads is not asked again by the client itself: it goes on with what it heard last, be it an old epoch
-        # (FENCED_LEADER_EPOCH) or, from a broker that was shutting down, that nobody leads (_NOENT).
-        client.list_topics(topic, timeout=LEADER_SECONDS)
-        raise
+
+    def offsets() -> dict[int, int]:
+        try:
+            return {place.partition: answer.result().offset for place, answer in answers.items()}
+        except KafkaException:
+            # Who leads is not asked again by the client itself: it goes on with what it heard last, be it an old epoch
+            # (FENCED_LEADER_EPOCH) or, from a broker that was shutting down, that nobody leads (_NOENT).
+            client.list_topics(topic, timeout=LEADER_SECONDS)
+            raise
+
+    return offsets
 
 
 def group_size(client: AdminClient, group: str) -> int | None:

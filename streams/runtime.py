@@ -79,6 +79,8 @@ class Runtime:
         self._threads: dict[str, ThreadPoolExecutor] = {}
         # What has to be closed, with the role that uses it; the last made is closed first.
         self._closing: list[tuple[str, Callable[[], object]]] = []
+        # What it takes to leave the group that decides, each in the role's thread.
+        self._leave: list[tuple[str, Callable[[], object]]] = []
 
     def start(self) -> None:
         """Check Kafka, open the data folder, make the parts; raise GateError."""
@@ -100,8 +102,8 @@ class Runtime:
             self._closing.append(("announce", lambda: None))  # its thread purges, here too
         else:
             self._make_announcer(facts)
-        # Closed first: until it has left its group, nobody decides its partitions.
         self._closing.append(("gate", self.gate_intake.close))
+        self._leave = [("gate", self.gate.settle), ("gate-fetch", self.gate_intake.leave)]
         self.lag = Lag(self)
         self.topic_watch = TopicWatch(self.settings, self.client, self.metrics)
         clients: dict[str, AdminClient | Consumer] = {
@@ -255,10 +257,14 @@ class Runtime:
     def close(self) -> None:
         """Let the work in hand end, leave the groups, close the folder; what was never made needs no closing."""
         self.stopping.set()
-        self._finish("lifeline", lambda: None)
-        self._finish("watch", lambda: None)
+        # First of all: until this worker has left, nobody decides its partitions, and a question that another thread
+        # has put through the same client can take half a second.
+        for role, work in self._leave:
+            self._thread(role).submit(work).result(DRAIN_SECONDS)
+        for role in ("lifeline", "watch"):
+            self._finish(role, lambda: None)
         for role, last in reversed(self._closing):
-            self._finish(role, self.gate.settle if role == "gate" else lambda: None)
+            self._finish(role, lambda: None)
             self._finish(f"{role}-fetch", last)
 
     def _finish(self, role: str, last: Callable[[], object]) -> None:
