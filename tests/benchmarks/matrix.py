@@ -103,7 +103,7 @@ def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None
     for number in range(1, asked.matrix_rounds + 1):
         for group, loads in GROUPS.items():
             for value, load in [("base", BASE), *loads]:
-                cells.append(run(bootstrap, load, asked.requests, (group, value, number)))
+                cells.append(run(bootstrap, load, asked.matrix_requests, (group, value, number)))
                 say(f"matrix, round {number}: {group} {value}: {cells[-1].decisions_per_second:,.0f} decisions/s")
     return Part([table(cells)], [growth(cells)], [NOTE], {"cells": [asdict(cell) for cell in cells]})
 

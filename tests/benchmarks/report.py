@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.benchmarks.meter import Spread
     from tests.benchmarks.throughput import Run
 
+BARE_TARGET = 0.7
+
 
 @dataclass
 class Table:
@@ -60,6 +62,17 @@ def at_most(what: str, limit: float, measured: float, unit: str, *, bound: bool 
     return Target(what, f"≤ {limit:,g} {unit}", said, measured <= limit)
 
 
+def at_least(what: str, limit: float, measured: float) -> Target:
+    """Return a target that a ratio meets from above."""
+    return Target(what, f"≥ {limit:g}", f"{measured:.2f}", measured >= limit)
+
+
+def target_table(targets: list[Target]) -> Table:
+    """Put targets below each other, each with what was measured."""
+    rows = [[one.what, one.wanted, one.measured, "met" if one.met else "not met"] for one in targets]
+    return Table("Targets", ["what", "target", "measured", ""], rows)
+
+
 @dataclass
 class Part:
     """What a part of the benchmarks found: for people, and as it was measured."""
@@ -76,8 +89,7 @@ class Part:
         for note in self.notes:
             print(f"{note}\n")
         if self.targets:
-            rows = [[one.what, one.wanted, one.measured, "met" if one.met else "not met"] for one in self.targets]
-            Table("Targets", ["what", "target", "measured", ""], rows).show()
+            target_table(self.targets).show()
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""
@@ -126,6 +138,15 @@ def ratios(runs: list[Run]) -> dict[str, list[float]]:
         for one, other in ((GATE, BARE), (SIGNED, GATE), (GATE, FAUST))
         if all((contender, number) in rates for contender in (one, other) for number in rounds)
     }
+
+
+def throughput_targets(runs: list[Run]) -> list[Target]:
+    """Hold the gate against the bare loop."""
+    return [
+        at_least("decisions/s to the bare loop", BARE_TARGET, median(found))
+        for name, found in ratios(runs).items()
+        if name == f"{GATE} / {BARE}"
+    ]
 
 
 def ratio_lines(runs: list[Run]) -> list[str]:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Benchmarks of the gate.")
     parser.add_argument("--requests", type=between(20_000, 5_000_000), default=300_000, help="per round (%(default)s)")
     parser.add_argument("--rounds", type=between(1, 20), default=3, help="of throughput (%(default)s)")
+    parser.add_argument(
+        "--matrix-requests", type=between(20_000, 1_000_000), default=300_000, help="of the matrix (%(default)s)"
+    )
     parser.add_argument("--matrix-rounds", type=between(1, 5), default=1, help="of the matrix (%(default)s)")
     parser.add_argument(
         "--rates",
@@ -106,24 +110,27 @@ def bench(asked: argparse.Namespace) -> None:
     with broker() as (bootstrap, kafka):
         where = report.machine(kafka)
         print(", ".join(f"{name} {value}" for name, value in where.items()) + "\n", flush=True)
-        results = alone(bootstrap, asked)
+        results, targets = alone(bootstrap, asked)
         if "peers" in asked.only:
-            results |= beside_peers(bootstrap, asked)
+            peers, beside = beside_peers(bootstrap, asked)
+            results, targets = results | peers, [*targets, *beside]
+    if len(asked.only) > 1:
+        report.target_table(targets).show()
     command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
     print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
     if asked.json is not None:
         asked.json.write_text(json.dumps({"machine": where, "command": command, **results}, indent=2) + "\n")
 
 
-def beside_peers(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure gate and peers, print Markdown, return every figure."""
+def beside_peers(bootstrap: str, asked: argparse.Namespace) -> tuple[dict[str, Any], list[report.Target]]:
+    """Measure gate and peers, print Markdown, return every figure and the targets."""
     found = measure.measure(bootstrap, asked.requests, asked.rounds, say)
     print(table.markdown(found) + "\n")
-    return {"peers": asdict(found)}
+    return {"peers": asdict(found)}, table.targets(found)
 
 
-def alone(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure the gate, print each part's tables when it is done, return every figure."""
+def alone(bootstrap: str, asked: argparse.Namespace) -> tuple[dict[str, Any], list[report.Target]]:
+    """Measure the gate, print each part's tables when it is done, return every figure and the targets."""
     runs: list[throughput.Run] = []
     audited = None
     parts: dict[str, report.Part] = {}
@@ -144,7 +151,8 @@ def alone(bootstrap: str, asked: argparse.Namespace) -> dict[str, Any]:
     if "audit" in asked.only:
         audited = audit.measure(bootstrap, asked.requests, say)
         print(f"Audit: {audited.sentence()}\n")
-    return {**report.as_json(runs, audited), **{name: part.as_json() for name, part in parts.items()}}
+    targets = [*report.throughput_targets(runs), *chain.from_iterable(part.targets for part in parts.values())]
+    return {**report.as_json(runs, audited), **{name: part.as_json() for name, part in parts.items()}}, targets
 
 
 def _make_arguments() -> str:

@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.05
 runtime.DRAIN_SECONDS = app.EXIT_SECONDS = 120.0
 
 
-def _wait(_self: Lifeline) -> None:
+def _wait(self: Lifeline) -> None:  # noqa: ARG001  (in the place of a method)
     pause = threading.Event()
     while not ANSWERED.exists():
         pause.wait(LOOK_SECONDS)

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.peers.contenders import GATE, PEERS
+from tests.benchmarks.report import Target, at_least
 from tests.benchmarks.throughput import BARE
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.peers.measure import Found
     from tests.benchmarks.throughput import Run
+
+# What the gate's rate was to be, by the peer's.
+TARGETS = {"Kafka Streams, exactly once": 1.5, "Quix Streams, exactly once": 3, "plain Faust": 50}
 
 
 def markdown(found: Found) -> str:
@@ -37,6 +41,15 @@ def _speeds(found: Found) -> Iterator[str]:
                 f"| {median(run.cpu_seconds_per_100_000 for run in runs):.2f} "
                 f"| {median(run.resident_mb for run in runs):.0f} |"
             )
+
+
+def targets(found: Found) -> list[Target]:
+    """Hold the gate against those peers that it was to be held against."""
+    return [
+        at_least(f"decisions/s to {name}", wanted, median(times))
+        for name, wanted in TARGETS.items()
+        if (times := ratios(found.runs, name))
+    ]
 
 
 def ratios(runs: list[Run], other: str) -> list[float]:
