@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 4
-SECONDS = 20
+SECONDS = 90
 SHORT_SECONDS = 6
 # Start, quiet phase and audit have limits of their own; on a busy machine they take most of the time.
-LIMIT_SECONDS = 480
+LIMIT_SECONDS = 600
 WORKERS = 2
 
 
@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(LIMIT_SECONDS)
-def test_a_short_run_under_every_fault_there_is_finds_nothing(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_under_every_fault_there_is_finds_nothing(cluster: Cluster, tmp_path: Path) -> None:
     """Processes, folders, disks, clocks, links, brokers, leaders, open transactions: judge and audit acquit."""
     result = run(Plan(SEED, SECONDS, tuple(FAULTS), WORKERS), cluster, tmp_path)
     assert result.findings == []
