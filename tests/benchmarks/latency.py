@@ -25,8 +25,6 @@ PROBES_PER_SECOND = 10
 FLOOD_PER_SECOND = 150_000
 FLOOD_SECONDS = 10
 LOAD_SHARE = 0.8
-# A broker that has just been started decides nothing, but compiles: p50 at 1,000/s fell from 18 to 12 ms in this time.
-WARM_BROKER_RATE, WARM_BROKER_SECONDS = 1_000, 60
 FULL_LOAD_WORKERS = 2
 # p50 and p99 (ms) to be reached at a rate.
 REQUEST_TARGETS = {100: (5, 20), 1_000: (10, 40), 10_000: (50, 150)}
@@ -51,8 +49,6 @@ class Found:
 
 def measure(bootstrap: str, asked: argparse.Namespace, say: Callable[[str], None]) -> Part:
     """Run one worker at each rate, then one and two at four fifths of the most that one does."""
-    say(f"latency: {WARM_BROKER_RATE:,} requests/s for {WARM_BROKER_SECONDS} s, which warm the broker and don't count")
-    trial(bootstrap, WARM_BROKER_RATE, 1, WARM_BROKER_SECONDS)
     most, flood = flood_rate(bootstrap)
     full = round(most * LOAD_SHARE)
     say(f"latency: at most {most:,} decisions/s with a sender beside, so {full:,} requests/s are full load")
