@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 REACH_SECONDS = 5.0
 INTERRUPTED = 130
-# A broker that has just been started compiles as it goes: p50 at 1,000 requests/s fell from 18 to 12 ms in a minute, and
-# the first storm left requests waiting twice as long as the second.
+# A broker that has just been started compiles as it goes: p50 at 1,000 requests/s fell from 18 to 12 ms in a minute,
+# and the first storm left requests waiting twice as long as the second.
 WARM_RATE, WARM_SECONDS, WARM_STORM_SECONDS = 1_000, 60, 10
 ON_A_WARM_BROKER = {"latency", "storm", "recovery", "simulation"}
 # Parts that say themselves what they found, and what of it was to be reached.
@@ -176,6 +177,7 @@ def _make_arguments() -> str:
 
 def main() -> int:
     """Run; return the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C does: broker and workers are ended
     try:
         bench(arguments())
     except KeyboardInterrupt:
