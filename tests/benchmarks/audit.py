@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.load import BenchmarkError, deployment, publish_presses, publish_requests, read_arrivals
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.deployment import Deployment
+
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +55,35 @@ def measure(bootstrap: str, requests: int, say: Callable[[str], None]) -> Audite
 
 
 def _audit(made: Deployment, requests: int) -> Audited:
-    began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "streams", "audit"], env=made.environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        last = process.stdout.read().splitlines()[-1:]
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - began
+    began, spent, peak_mb = time.monotonic(), _children_cpu_seconds(), 0.0
+    command = [sys.executable, "-m", "streams", "audit"]
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, env=made.environment, stdout=said, cwd=ROOT) as process,
+    ):
+        while process.poll() is None:
+            peak_mb = max(peak_mb, _peak_mb(process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_SECONDS)
+        seconds, spent = time.monotonic() - began, _children_cpu_seconds() - spent
+        said.seek(0)
+        last = said.read().splitlines()[-1:]
     summary = json.loads(last[0]) if last else {}
     if process.returncode != 0 or summary["audited"]["decisions"] != requests or summary["not_judged"]:
         message = f"the audit ended with {process.returncode}: {last}"
         raise BenchmarkError(message)
-    # On Linux in kB.
-    return Audited(requests, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1_000)
+    return Audited(requests, seconds, spent, peak_mb)
+
+
+def _children_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _peak_mb(pid: int) -> float:
+    """Return the most that a process of Linux had resident since it runs its program.
+
+    What `wait4` tells is no less than what the process that started it had, which here may be much more.
+    """
+    status = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    return next((float(line.split()[1]) / 1_000 for line in status if line.startswith("VmHWM")), 0.0)
