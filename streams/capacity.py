@@ -24,18 +24,18 @@ class Figure:
     source: str
 
 
-DECISION_RATE = Figure("decisions of a worker", 78_365, "decisions/s", f"{THROUGHPUT}: the least of its rounds")
-WORKER_MEMORY = Figure("memory of a worker with few freezes", 160, "MB", f"{THROUGHPUT}: resident at full speed")
-# 76,000 from 0.5 to 1 million: it falls as the table grows.
-FOLLOW_RATE = Figure("presses a worker follows", 34_000, "presses/s", f"{FOOTPRINT}: from 1.5 to 3 million freezes")
-# Resident were 201 MB with 1 million and 207 MB with 3 million: the first million is the dearest.
+DECISION_RATE = Figure("decisions of a worker", 88_070, "decisions/s", f"{THROUGHPUT}: the least of its rounds")
+WORKER_MEMORY = Figure("memory of a worker with few freezes", 170, "MB", f"{THROUGHPUT}: resident at full speed")
+# 71,000 from 1.5 to 3 million: the announcer, which works beside, takes more or less of the interpreter.
+FOLLOW_RATE = Figure("presses a worker follows", 62_000, "presses/s", f"{FOOTPRINT}: from 0.5 to 1 million freezes")
+# Resident were 184 MB with 1 million and 232 MB with 3 million, 24 bytes for each of the two; once 201 and 207.
 FREEZE_MEMORY = Figure("memory of a freeze", 30, "bytes", f"{FOOTPRINT}: the first million")
 FREEZE_DISK = Figure("a freeze in the data folder", 113, "bytes", FOOTPRINT)
-ID_DISK = Figure("a remembered withdrawal_id in the data folder", 37, "bytes", FOOTPRINT)
+ID_DISK = Figure("a remembered withdrawal_id in the data folder", 60, "bytes", FOOTPRINT)
 REQUEST_DISK = Figure("a request in Kafka's log", 369, "bytes", f"{FOOTPRINT}: of 265 bytes, alone in its batch")
-DECISION_DISK = Figure("its decision in Kafka's log", 596, "bytes", f"{FOOTPRINT}: with its transaction's marker")
+DECISION_DISK = Figure("its decision in Kafka's log", 605, "bytes", f"{FOOTPRINT}: with its transaction's marker")
 PRESS_DISK = Figure("a press in Kafka's log", 151, "bytes", f"{FOOTPRINT}: alone in its batch")
-STATUS_DISK = Figure("its status in Kafka's log", 385, "bytes", f"{FOOTPRINT}: with its transaction's marker")
+STATUS_DISK = Figure("its status in Kafka's log", 390, "bytes", f"{FOOTPRINT}: with its transaction's marker")
 
 PRESSES_PER_USER = Figure("presses a user a day, unless told", 0.0001, "presses/day", ASSUMED)
 REQUESTS_PER_USER = Figure("requests a user a day, unless told", 0.05, "requests/day", ASSUMED)

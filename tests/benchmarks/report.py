@@ -136,7 +136,7 @@ def ratios(runs: list[Run]) -> dict[str, list[float]]:
     return {
         f"{one} / {other}": [rates[one, number] / rates[other, number] for number in rounds]
         for one, other in ((GATE, BARE), (SIGNED, GATE), (GATE, FAUST))
-        if all((contender, number) in rates for contender in (one, other) for number in rounds)
+        if rounds and all((contender, number) in rates for contender in (one, other) for number in rounds)
     }
 
 
