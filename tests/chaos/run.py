@@ -163,7 +163,8 @@ def strike(  # noqa: PLR0913, PLR0917  (the whole stage)
         try:
             what()
         except Exception as error:  # noqa: BLE001  (whatever ends a lane, the run says so)
-            broken.append(f"{name} broke off: {type(error).__name__} {error}")
+            said = str(error).replace(sys.prefix, "…")  # where Python lies on this machine
+            broken.append(f"{name} broke off: {type(error).__name__} {said}")
 
     threads = [threading.Thread(target=guarded, args=one, name=one[0], daemon=True) for one in work.items()]
     for thread in threads:
