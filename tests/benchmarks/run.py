@@ -119,7 +119,7 @@ def bench(asked: argparse.Namespace) -> None:
         if "peers" in asked.only:
             peers, beside = beside_peers(bootstrap, asked)
             results, targets = results | peers, [*targets, *beside]
-    if len(asked.only) > 1:
+    if len(asked.only) > 1 and targets:
         report.target_table(targets).show()
     command = " ".join(["python", "-m", "tests.benchmarks.run", *sys.argv[1:]])
     print(f"took {time.monotonic() - began_at:.0f} s; again with: make bench{_make_arguments()}")
@@ -150,11 +150,9 @@ def alone(bootstrap: str, asked: argparse.Namespace) -> tuple[dict[str, Any], li
         )
         report.throughput_table(runs).show()
         print("\n".join(report.ratio_lines(runs)) + "\n")
-    warm = False
     for name in filter(asked.only.__contains__, PARTS):
-        if name in ON_A_WARM_BROKER and not warm:
+        if name in ON_A_WARM_BROKER and ON_A_WARM_BROKER.isdisjoint(parts):
             warm_up(bootstrap, asked.storm_rate)
-            warm = True
         parts[name] = PARTS[name](bootstrap, asked, say)
         parts[name].show()
     if "audit" in asked.only:
